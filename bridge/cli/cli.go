@@ -1,0 +1,113 @@
+// Package cli is the command line: one file and one struct per subcommand. It
+// turns flags, environment and a TOML file into the values that the other
+// packages take, and errors into exit codes; it does none of their work.
+//
+// A subcommand is a struct whose fields are its flags, with a method
+// Run(*Env) error, and one field of [CLI]. A flag with an env tag is a setting
+// of the whole program: its TOML key is the flag's name at the top level. Any
+// other flag belongs to its command: its variable is M2M_<COMMAND>_<FLAG>, and
+// its key is in the table [<command>], [<command>.<subcommand>] for two words.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes of the program.
+const (
+	exitOK      = 0
+	exitFailure = 1 // the command could not do what it was asked
+	exitUsage   = 2 // the command line, the environment or the file is wrong
+)
+
+// CLI is the whole command line.
+type CLI struct {
+	ConfigFile string           `name:"config" placeholder:"FILE" env:"M2M_CONFIG" help:"TOML file of settings; flags and M2M_ variables win over it."`
+	Version    kong.VersionFlag `name:"version" help:"Print the version and end."`
+
+	Serve  Serve     `cmd:"" help:"Run the bridge."`
+	Config ConfigCmd `cmd:"" help:"Print the whole effective configuration of serve as a TOML file, secrets starred."`
+}
+
+// Env is what a command may touch of the outside world.
+type Env struct {
+	Ctx            context.Context // ends at the first SIGINT or SIGTERM
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Log            *slog.Logger // to Stderr; serve replaces it by its configuration
+	Settings       *Settings    // where each setting came from
+}
+
+// ErrUsage marks an error of the user's making: exit code 2.
+var ErrUsage = errors.New("usage")
+
+// Usagef is an error of the user's making.
+func Usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() []error { return []error{e.error, ErrUsage} }
+
+// Run runs one command line, without the program's name, and returns the exit
+// code. environ is of the form of [os.Environ].
+func Run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	env := &Env{
+		Ctx: ctx, Stdin: stdin, Stdout: stdout, Stderr: stderr,
+		Log:      slog.New(newLogHandler(stderr, slog.LevelInfo, "text")),
+		Settings: newSettings(environ),
+	}
+	var c CLI
+	command, done, err := parse(&c, env, args)
+	if done {
+		return exitOK
+	}
+	if err == nil {
+		err = command.Run(env)
+	}
+	return report(stderr, err)
+}
+
+// parse returns the chosen command; done means that --help or --version has
+// been answered.
+func parse(c *CLI, env *Env, args []string) (command *kong.Context, done bool, err error) {
+	k, err := kong.New(c,
+		kong.Name("m2mbridge"),
+		kong.Description("Takes SenML packs from devices over HTTP and MQTT, verifies and stores them, and hands them to apps."),
+		kong.Writers(env.Stdout, env.Stderr),
+		kong.Exit(func(int) { done = true }),
+		kong.Vars{"version": version()},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.PostBuild(env.Settings.adopt),
+		kong.ValueFormatter(env.Settings.helpText),
+		kong.WithBeforeResolve(env.Settings.open),
+		kong.Resolvers(env.Settings),
+	)
+	if err != nil {
+		return nil, false, fmt.Errorf("build command line: %w", err)
+	}
+	command, err = k.Parse(args)
+	if done || err == nil {
+		return command, done, nil
+	}
+	return nil, false, Usagef("%w (see m2mbridge --help)", err)
+}
+
+// report turns the outcome of a command into its exit code.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "m2mbridge: %v\n", err)
+	if errors.Is(err, ErrUsage) {
+		return exitUsage
+	}
+	return exitFailure
+}

@@ -1,0 +1,129 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate finds settings that cannot be, alone or together. The error names
+// every key at fault, one a line.
+func (c *Config) Validate() error {
+	return errors.Join(
+		c.checkChoices(), c.checkRanges(), c.checkDurations(), c.checkListeners(), c.checkPairs(),
+	)
+}
+
+func (c *Config) checkChoices() error {
+	return errors.Join(
+		oneOf("profile", c.Profile, "kpn", "strict"),
+		oneOf("once", c.Once, "off", "observe", "dedupe", "enforce"),
+		oneOf("log-format", c.LogFormat, "text", "json"),
+	)
+}
+
+func oneOf(key, value string, choices ...string) error {
+	if slices.Contains(choices, value) {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is none of %s", key, value, strings.Join(choices, ", "))
+}
+
+func (c *Config) checkRanges() error {
+	const unlimited = 1 << 60
+	var errs []error
+	for _, n := range []struct {
+		key              string
+		value, low, high int64
+	}{
+		{"partitions", int64(c.Partitions), 1, 4096},
+		{"uplinks-max", c.UplinksMax, 0, unlimited},
+		{"rejects-max", c.RejectsMax, 0, unlimited},
+		{"reject-rate", int64(c.RejectRate), 0, unlimited},
+		{"events-max", c.EventsMax, 0, unlimited},
+		{"max-body", int64(c.MaxBody), 1, 64 << 20},
+		{"http-max-connections", int64(c.HTTPMaxConnections), 0, unlimited},
+		{"mqtt-max-connections", int64(c.MQTTMaxConnections), 0, unlimited},
+		{"mqtt-receive-maximum", int64(c.MQTTReceiveMaximum), 1, 65535}, // MQTT 5 §3.2.2.3.3
+		{"mqtt-max-packet", c.MaxPacket(), 1 << 10, 268435455 + 5},      // MQTT 5 §1.5.5
+		{"once-window", int64(c.OnceWindow), 1, 10000},
+		{"device-burst", int64(c.DeviceBurst), 0, unlimited},
+		{"device-cache", int64(c.DeviceCache), 0, unlimited},
+	} {
+		switch {
+		case n.value < n.low:
+			errs = append(errs, fmt.Errorf("%s: %d is below %d", n.key, n.value, n.low))
+		case n.value > n.high:
+			errs = append(errs, fmt.Errorf("%s: %d is above %d", n.key, n.value, n.high))
+		}
+	}
+	if !(c.DeviceRate >= 0 && c.DeviceRate <= 1e6) {
+		errs = append(errs, fmt.Errorf("device-rate: %v is not between 0 and 1000000", c.DeviceRate))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) checkDurations() error {
+	var errs []error
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"uplinks-age", c.UplinksAge}, {"tolerance", c.Tolerance},
+		{"http-header-timeout", c.HTTPHeaderTimeout}, {"http-read-timeout", c.HTTPReadTimeout},
+		{"http-idle-timeout", c.HTTPIdleTimeout},
+	} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("%s: %v is negative", d.key, d.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) checkListeners() error {
+	var errs []error
+	seen := map[string]string{}
+	for _, l := range []struct{ key, address string }{
+		{"http", c.HTTP}, {"api", c.API}, {"mqtt", c.MQTT}, {"mqtt-tls", c.MQTTTLS}, {"mqtt-ws", c.MQTTWS},
+	} {
+		if Off(l.address) {
+			continue
+		}
+		_, port, err := net.SplitHostPort(l.address)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q is no host:port", l.key, l.address))
+			continue
+		}
+		if other, taken := seen[l.address]; taken && port != "0" {
+			errs = append(errs, fmt.Errorf("%s: %s is the address of %s too", l.key, l.address, other))
+		}
+		seen[l.address] = l.key
+	}
+	if len(seen) == 0 && len(errs) == 0 {
+		errs = append(errs, errors.New("http, api, mqtt, mqtt-tls, mqtt-ws: at least one listener is needed"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) checkPairs() error {
+	var errs []error
+	refuse := func(impossible bool, why string) {
+		if impossible {
+			errs = append(errs, errors.New(why))
+		}
+	}
+	refuse(c.Redis == "", `redis: empty; write "embedded" or a URL`)
+	refuse(c.Redis != "embedded" && c.Data != "", `data: is of use with redis = "embedded" only`)
+	refuse(c.TLSCert != "" && c.TLSKey == "", "tls-key: missing beside tls-cert")
+	refuse(c.TLSCert == "" && c.TLSKey != "", "tls-cert: missing beside tls-key")
+	refuse(!Off(c.MQTTTLS) && c.TLSCert == "", "tls-cert: needed by mqtt-tls")
+	refuse(Off(c.MQTTTLS) && c.TLSCert != "", "mqtt-tls: needed by tls-cert, which nothing else uses")
+	refuse(c.DeviceBurst > 0 && c.DeviceRate == 0, "device-burst: is of use with device-rate only")
+	refuse(c.HTTPReadTimeout > 0 && c.HTTPHeaderTimeout > c.HTTPReadTimeout,
+		"http-header-timeout: is longer than http-read-timeout, which includes it")
+	refuse(c.MaxPacket() < int64(c.MaxBody), "mqtt-max-packet: is smaller than max-body")
+	return errors.Join(errs...)
+}
