@@ -1,0 +1,144 @@
+// Package explain finds out why a message token does not match its body: it
+// makes the token again with every mistake devices are known to make, one at a
+// time and then two at a time, and names the one that gives the token sent.
+// It is for an operator who has the secret; it knows nothing of the registry,
+// takes no care to run in constant time, and never shows a secret.
+package explain
+
+// Input is one message as it arrived, and what its token should be made with.
+type Input struct {
+	Body    []byte
+	Token   string
+	Secrets []string // active secrets, newest first
+	Retired []string // secrets that were taken out of use, if still known
+	Logins  []string // MQTT user names whose login token may have been sent instead
+}
+
+// Finding is one thing that is not as it should be.
+type Finding struct {
+	Code string `json:"code" doc:"Stable short name of the mistake" example:"body-newline-sent"`
+	Text string `json:"text" doc:"What the device did"`
+	Fix  string `json:"fix,omitempty" doc:"What to change"`
+}
+
+// Report is the outcome. Match with findings is a token that is accepted but
+// oddly written; neither match nor findings cannot happen.
+type Report struct {
+	Match    bool      `json:"match" doc:"The token is right for this body"`
+	Secret   int       `json:"secret" doc:"Which active secret the token was made with: 1, 2, or 0 when none gives it"`
+	Findings []Finding `json:"findings" doc:"What is wrong, or odd, with the token"`
+}
+
+// pairLimit bounds the bodies for which two mistakes at once are searched:
+// that takes thousands of hashes over the whole body.
+const pairLimit = 16 << 10
+
+// Explain compares the token with every token a known mistake would make. The
+// explanation with the fewest mistakes wins; equal ones go by the order of the
+// tables, the more common first.
+func Explain(in Input) Report {
+	s := search{forms: tokenForms(in.Token)}
+	if len(s.forms) == 0 {
+		return Report{Findings: []Finding{malformed(in.Token)}}
+	}
+	s.bodies = bodyVariants(in.Body)
+	s.formulas = formulas(in.Logins)
+	s.secrets = secretVariants(in.Secrets, in.Retired)
+	if r, ok := s.run(len(in.Body) <= pairLimit); ok {
+		return r
+	}
+	return Report{Findings: []Finding{unexplained(in)}}
+}
+
+// variant is one way a device may have had the bytes; no finding is the right way.
+type variant struct {
+	finding *Finding
+	bytes   []byte
+	secret  int  // for secrets: which active one it stems from
+	rare    bool // not worth trying together with another mistake
+}
+
+type search struct {
+	forms    []form
+	bodies   []variant
+	formulas []formula
+	secrets  []variant
+}
+
+// run tries combinations by the number of mistakes in them. The first entry of
+// each table is the right way.
+func (s *search) run(pairs bool) (Report, bool) {
+	depth := 1
+	if pairs {
+		depth = 2
+	}
+	for mistakes := 0; mistakes <= depth; mistakes++ {
+		if r, ok := s.level(mistakes); ok {
+			return r, true
+		}
+	}
+	return Report{}, false
+}
+
+// level tries every combination with exactly that many mistakes in body,
+// formula and secret; odd forms of the token itself come on top.
+func (s *search) level(mistakes int) (Report, bool) {
+	for fi := range s.formulas {
+		f := &s.formulas[fi]
+		for si := range s.secrets {
+			secret := &s.secrets[si]
+			left := mistakes - odd(f.finding) - odd(secret.finding)
+			if left < 0 || left > 1 || secret.rare && mistakes > 1 {
+				continue
+			}
+			for bi := range s.bodies {
+				if odd(s.bodies[bi].finding) != left {
+					continue
+				}
+				if r, ok := s.try(&s.bodies[bi], f, secret); ok {
+					return r, true
+				}
+			}
+		}
+	}
+	return Report{}, false
+}
+
+func odd(f *Finding) int {
+	if f == nil {
+		return 0
+	}
+	return 1
+}
+
+func (s *search) try(b *variant, f *formula, secret *variant) (Report, bool) {
+	sum := f.sum(b.bytes, secret.bytes)
+	for _, form := range s.forms {
+		if !form.match(sum) {
+			continue
+		}
+		r := Report{Secret: secret.secret, Findings: append([]Finding{}, form.findings...)}
+		if f.noSecret {
+			r.Secret = 0
+		}
+		for _, finding := range []*Finding{b.finding, f.finding, secret.finding} {
+			if finding != nil {
+				r.Findings = append(r.Findings, *finding)
+			}
+		}
+		r.Match = form.accepted && len(r.Findings) == len(form.findings)
+		return r, true
+	}
+	return Report{}, false
+}
+
+func unexplained(in Input) Finding {
+	if len(in.Secrets)+len(in.Retired) == 0 {
+		return Finding{"no-secret", "there is no secret to compare the token with", "register a secret for the device, or give one"}
+	}
+	return Finding{
+		"unexplained",
+		"no known mistake gives this token: most likely the device holds another secret, or the body was changed after the token was made",
+		"compare the secrets by a hash of each, and the bytes hashed with the bytes sent",
+	}
+}
