@@ -1,0 +1,181 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"m2mbridge/auth"
+)
+
+// Registry says who may log in and what they may see. *auth.Registry is one.
+type Registry interface {
+	VerifyLogin(ctx context.Context, id auth.DeviceID, username, password string) (auth.Proof, error)
+	Recheck(ctx context.Context, p auth.Proof) error
+	AppLogin(ctx context.Context, name, key string) (*auth.App, error)
+	RecheckApp(ctx context.Context, a *auth.App) (*auth.App, error)
+	Sees(ctx context.Context, a *auth.App, id auth.DeviceID) (bool, error)
+	OnChange(f func(auth.Change))
+}
+
+// Config of a Broker. Submit and Registry are needed, all else has defaults.
+type Config struct {
+	Registry Registry
+	// Submit takes an uplink and calls done once, from any goroutine, perhaps
+	// before it returns. It must not block. The payload is the callee's to keep.
+	Submit func(u Uplink, done func(Outcome))
+	// Downlink takes what an app publishes to downlinks/<TYPE>/<value>; as
+	// Submit. nil: such a publish is refused.
+	Downlink func(d Downlink, done func(Outcome))
+	// Retained gives the retained messages that match a new subscription's
+	// filter (never a shared one). It must not block. nil: there are none.
+	Retained func(filter string) []Message
+	// Reject is told of refused logins and of publishes to foreign topics. It must not block.
+	Reject func(Refusal)
+	// OnGap is told when a session missed messages. It must not block.
+	OnGap func(Gap)
+
+	Log *slog.Logger // nil: nothing is logged
+	TLS *tls.Config  // for KindTLS and KindWSS
+
+	MaxPacket      int // largest packet taken from a client after login, in bytes; 0: 68 KiB
+	MaxConnect     int // largest CONNECT packet, its will included; 0: 8 KiB
+	ReceiveMaximum int // publishes of QoS 1 and 2 a client may have unacknowledged; 0: 64
+
+	MaxConnections  int // open at once; 0: no limit
+	MaxPerAddress   int // open at once from one address; 0: no limit (carriers put whole fleets behind one)
+	MaxUnauthorised int // open at once before login, the oldest goes first; 0: 1024
+
+	ConnectTimeout time.Duration // from accept to the whole CONNECT; 0: 10 s
+	LoginTimeout   time.Duration // for the registry's answer; 0: 1 s
+	WriteTimeout   time.Duration // a peer that takes nothing for so long is cut; 0: 10 s
+	MaxKeepAlive   time.Duration // MQTT 5 clients that ask for none or more are told this; 0: 12 h
+	ShutdownGrace  time.Duration // for uplinks in flight when Serve's context ends; 0: 5 s
+
+	Window           int // messages of QoS 1 unacknowledged by a 3.1.1 subscriber, and most for a 5 one; 0: 64, at most 1024
+	MaxQueue         int // messages that wait for one subscriber before it misses some; 0: 1024
+	MaxSubscriptions int // topic filters of one session; 0: 100
+}
+
+// Uplink is one publish of a device to its own uplink topic.
+type Uplink struct {
+	Device   auth.DeviceID // who logged in
+	Payload  []byte
+	Token    string // message token, from the user property or the topic
+	HasToken bool
+	Remote   string // the peer's address, host:port
+	Will     bool   // published on behalf of a device that went away
+}
+
+// Downlink is one publish of an app to downlinks/<TYPE>/<value>.
+type Downlink struct {
+	App     *auth.App
+	Device  auth.DeviceID
+	Payload []byte
+	Remote  string
+}
+
+// Outcome is the answer to an uplink.
+type Outcome struct {
+	// Code is the MQTT 5 reason code: 0 stored, 0x99 payload, 0x87 token or device, 0x97 quota.
+	Code byte
+	// Reason is a line for the device's engineer; never a token or a secret.
+	Reason string
+	// Unavailable: not stored, and the device should send it again; the
+	// connection is closed without an acknowledgement.
+	Unavailable bool
+}
+
+// Message is what subscribers of a topic get.
+type Message struct {
+	Topic   string
+	Payload []byte        // not changed after Deliver; shared by all subscribers
+	ID      string        // stream id; "" if it is in no stream
+	Device  auth.DeviceID // the device it is about, "" if none: only apps without a device filter see it
+	Retain  bool          // for subscriptions with Retain As Published
+}
+
+// Refusal is a login or publish that was refused here, before any verdict.
+type Refusal struct {
+	Device auth.DeviceID // who it claimed to be, or logged in as; "" unknown or an app
+	App    string        // the app's name as given
+	Remote string
+	Reason string // short stable code: login, login-unavailable, will, topic, token
+	Detail string // one line; never a password or token
+	Body   []byte // of a publish; valid only during the call
+}
+
+// Gap tells that a session missed messages.
+type Gap struct {
+	Device   auth.DeviceID // of a device's session
+	App      string        // of an app's session
+	ClientID string
+	From, To string // stream ids of the first and last message missed
+	Count    int
+}
+
+// Kind is what a listener speaks below MQTT.
+type Kind string
+
+// The kinds of listeners.
+const (
+	KindTCP Kind = "tcp"
+	KindTLS Kind = "tls"
+	KindWS  Kind = "ws"  // WebSocket at /mqtt, subprotocol mqtt
+	KindWSS Kind = "wss" // the same over TLS
+)
+
+// withDefaults gives c with its zeros replaced, or says what is impossible.
+func (c Config) withDefaults() (Config, error) {
+	if c.Submit == nil || c.Registry == nil {
+		return c, errors.New("broker needs Submit and Registry")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Reject == nil {
+		c.Reject = func(Refusal) {}
+	}
+	if c.OnGap == nil {
+		c.OnGap = func(Gap) {}
+	}
+	for _, d := range []struct {
+		value *int
+		zero  int
+	}{
+		{&c.MaxPacket, 68 << 10}, {&c.MaxConnect, 8 << 10}, {&c.ReceiveMaximum, 64}, {&c.MaxUnauthorised, 1024},
+		{&c.Window, 64}, {&c.MaxQueue, 1024}, {&c.MaxSubscriptions, 100},
+	} {
+		if *d.value == 0 {
+			*d.value = d.zero
+		}
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		zero  time.Duration
+	}{
+		{&c.ConnectTimeout, 10 * time.Second}, {&c.LoginTimeout, time.Second}, {&c.WriteTimeout, 10 * time.Second},
+		{&c.MaxKeepAlive, 12 * time.Hour}, {&c.ShutdownGrace, 5 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.zero
+		}
+	}
+	return c, c.check()
+}
+
+// check refuses what the protocol cannot say.
+func (c Config) check() error {
+	switch {
+	case c.MaxPacket < 0 || c.MaxPacket > 268435455+5: // MQTT 5 §1.5.5
+		return fmt.Errorf("max packet %d: not a size of an MQTT packet", c.MaxPacket)
+	case c.ReceiveMaximum < 0 || c.ReceiveMaximum > 65535: // MQTT 5 §3.2.2.3.3
+		return fmt.Errorf("receive maximum %d: not in 1 to 65535", c.ReceiveMaximum)
+	case c.Window < 0 || c.Window > 1024:
+		return fmt.Errorf("window %d: not in 1 to 1024", c.Window)
+	}
+	return nil
+}
