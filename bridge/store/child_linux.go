@@ -1,0 +1,20 @@
+package store
+
+import (
+	"os"
+	"syscall"
+)
+
+// childAttributes: a process group of its own, so that a Ctrl-C in the terminal
+// reaches only us, and we end the child last; and an orderly end for it when we
+// are killed.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+}
+
+// askToEnd makes redis-server flush and end; it may have been stopped before.
+func askToEnd(p *os.Process) error {
+	err := p.Signal(syscall.SIGTERM)
+	_ = p.Signal(syscall.SIGCONT)
+	return err
+}

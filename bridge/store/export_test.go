@@ -1,0 +1,15 @@
+package store
+
+import "context"
+
+// AwaitAnswer is for tests that start a server themselves.
+func AwaitAnswer(ctx context.Context, sock string) error { return awaitAnswer(ctx, sock) }
+
+// ParseURL returns what a test can compare.
+func ParseURL(raw string) (description, user, password string, err error) {
+	t, err := parseURL(raw)
+	return t.String(), t.user, t.password, err
+}
+
+// CheckInfo judges the text of an INFO.
+func CheckInfo(text, form string) error { return parseInfo(text).check(form) }
