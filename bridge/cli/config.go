@@ -42,7 +42,10 @@ func (c *ConfigCmd) Run(env *Env, command *kong.Context) error {
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
-	return c.Validate()
+	if err := c.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return nil
 }
 
 func printSetting(w io.Writer, s *Settings, flag *kong.Flag) {

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"m2mbridge/bridge"
+)
+
+// run runs one command line without reading anything of the machine's.
+func run(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = Run(t.Context(), args, environ, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// serveConfig is what `serve` would run with.
+func serveConfig(t *testing.T, environ []string, args ...string) bridge.Config {
+	t.Helper()
+	var c CLI
+	env := &Env{Ctx: t.Context(), Stdout: os.Stdout, Stderr: os.Stderr, Settings: newSettings(environ)}
+	if _, _, err := parse(&c, env, append([]string{"serve"}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	return c.Serve.Config
+}
+
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "m2m.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestPrecedence(t *testing.T) {
+	file := writeFile(t, "partitions = 2\nonce-window = 2\nhttp = 'off'\nkeep-raw = true\nunsigned-from = ['10.0.0.0/8', '::1/128']\n")
+	environ := []string{"M2M_CONFIG=" + file, "M2M_ONCE_WINDOW=3", "M2M_PARTITIONS=3", "M2M_API=", "M2M_TRAILING_NUL=no"}
+	c := serveConfig(t, environ, "--partitions", "4", "--uplinks-age=90m")
+	if c.Partitions != 4 || c.OnceWindow != 3 || c.HTTP != "off" || !c.KeepRaw || c.TrailingNUL {
+		t.Errorf("%+v", c)
+	}
+	if c.API != "127.0.0.1:8081" { // an empty variable is none
+		t.Errorf("api %q", c.API)
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	if !cmp.Equal(c.UnsignedFrom, want, cmpopts.EquateComparable(netip.Prefix{})) {
+		t.Errorf("unsigned-from %v", c.UnsignedFrom)
+	}
+	if c.UplinksAge != 90*time.Minute {
+		t.Errorf("uplinks-age %v", c.UplinksAge)
+	}
+	if c := serveConfig(t, environ, "--no-keep-raw", "--trailing-nul"); c.KeepRaw || !c.TrailingNUL {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	file := func(text string) []string { return []string{"config", "--config", writeFile(t, text)} }
+	for _, c := range []struct {
+		name    string
+		environ []string
+		args    []string
+		says    string
+	}{
+		{"no command", nil, nil, "expected one of"},
+		{"unknown command", nil, []string{"sreve"}, "sreve"},
+		{"unknown flag", nil, []string{"serve", "--partition", "2"}, "--partition"},
+		{"bad number", nil, []string{"serve", "--partitions", "two"}, "--partitions"},
+		{"bad variable", []string{"M2M_PARTITIONS=two"}, []string{"config"}, "--partitions"},
+		{"bad duration", nil, file("uplinks-age = 7\n"), "--uplinks-age"},
+		{"bad size", nil, file("max-body = 'big'\n"), "--max-body"},
+		{"bad network", nil, file("unsigned-from = ['10/8']\n"), "--unsigned-from"},
+		{"fraction of a number", nil, file("partitions = 1.5\n"), "--partitions"},
+		{"bad level", nil, file("log-level = 'loud'\n"), "--log-level"},
+		{"unknown key", nil, file("partitons = 2\nhttp = 'off'\n[tls]\ncert = 'x'\n"), "unknown key partitons, tls.cert"},
+		{"underscore", nil, file("max_body = 2\n"), "unknown key max_body"},
+		{"not TOML", nil, file("partitions: 2\n"), "line 1"},
+		{"no such file", nil, []string{"config", "--config", "/does/not/exist"}, "/does/not/exist"},
+		{"impossible pair", nil, []string{"serve", "--device-burst", "3"}, "device-burst"},
+		{"impossible pair printed", nil, []string{"config", "--device-burst", "3"}, "device-burst"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, _, stderr := run(t, c.environ, c.args...)
+			if code != exitUsage || !strings.Contains(stderr, c.says) {
+				t.Errorf("exit %d: %s", code, stderr)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"--version"}} {
+		code, stdout, stderr := run(t, nil, args...)
+		if code != exitOK || !strings.Contains(stdout, "m2mbridge") || stderr != "" {
+			t.Errorf("%v: exit %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+// Every flag of every command has a variable of its own, a key and a help text
+// that ends as a sentence.
+func TestEveryFlagIsDocumented(t *testing.T) {
+	var c CLI
+	s := newSettings(nil)
+	k, err := kong.New(&c, kong.PostBuild(s.adopt), kong.Vars{"version": ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(n *kong.Node)
+	walk = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			if f.Name == "help" || f.Name == "version" {
+				continue
+			}
+			if names := s.names[f.Value]; !strings.HasPrefix(names.env, "M2M_") || names.key == "" && f.Name != "config" {
+				t.Errorf("%s --%s: %+v", n.FullPath(), f.Name, names)
+			}
+			if !strings.HasSuffix(f.Help, ".") {
+				t.Errorf("%s --%s: help %q", n.FullPath(), f.Name, f.Help)
+			}
+		}
+		for _, child := range n.Children {
+			walk(child)
+		}
+	}
+	walk(k.Model.Node)
+}
+
+func TestStrayVariables(t *testing.T) {
+	s := newSettings([]string{"M2M_PARTITONS=2", "M2M_PARTITIONS=2", "HOME=/root"})
+	var c CLI
+	if _, err := kong.New(&c, kong.PostBuild(s.adopt), kong.Vars{"version": ""}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(s.Stray(), " "); got != "M2M_PARTITONS" {
+		t.Errorf("stray: %s", got)
+	}
+}
+
+func TestLogStarsWhatIsPrivate(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var b bytes.Buffer
+		h := newLogHandler(&b, 0, format)
+		log := slog.New(h).With("password", "hidden")
+		log.Info("said", "Token", "hidden", "device", "IMEI:1")
+		log.WithGroup("g").Info("said", "body", []byte("hidden"), "msisdn", 31612345678)
+		if strings.Contains(b.String(), "hidden") || strings.Contains(b.String(), "316") || !strings.Contains(b.String(), "IMEI:1") {
+			t.Errorf("%s", b.String())
+		}
+	}
+}
+
+func TestExitCodeOfFailure(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	code := Run(ctx, []string{"serve", "--redis", "redis://:PassWord@127.0.0.1:1"}, nil, strings.NewReader(""), &out, &errs)
+	if code != exitFailure || strings.Contains(errs.String(), "PassWord") {
+		t.Errorf("exit %d: %s", code, errs.String())
+	}
+}
