@@ -1,6 +1,10 @@
 package auth
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Scope is one thing an app may do.
 type Scope string
@@ -14,6 +18,13 @@ const (
 	ScopeDeviceWrite   Scope = "device.write"
 	ScopeAdmin         Scope = "admin" // all, and apps
 )
+
+// Scopes are all there are.
+func Scopes() []Scope {
+	return []Scope{
+		ScopeUplinkRead, ScopeDownlinkRead, ScopeDownlinkWrite, ScopeRejectRead, ScopeDeviceRead, ScopeDeviceWrite, ScopeAdmin,
+	}
+}
 
 // AdminName is the app that the configuration's admin key makes.
 const AdminName = "admin"
@@ -38,6 +49,28 @@ type filter struct {
 }
 
 type label struct{ name, value string }
+
+// parseFilter makes the filter of Devices, each an id or label=value, and spells the ids canonically.
+func (a *App) parseFilter() error {
+	a.filter = filter{ids: make(map[DeviceID]struct{})}
+	devices := make([]string, len(a.Devices)) // the caller's slice stays as it is
+	for i, text := range a.Devices {
+		id, err := ParseDeviceID(text)
+		if err == nil {
+			devices[i] = string(id)
+			a.filter.ids[id] = struct{}{}
+			continue
+		}
+		name, value, ok := strings.Cut(text, "=")
+		if !ok || !isLabelName(name) || !isText(value) {
+			return fmt.Errorf("%w app device %.64q: want a device id or label=value", ErrInvalid, text)
+		}
+		devices[i] = text
+		a.filter.labels = append(a.filter.labels, label{name, value})
+	}
+	a.Devices = devices
+	return nil
+}
 
 // Has reports whether the app has the scope; admin has all.
 func (a *App) Has(s Scope) bool {

@@ -1,0 +1,185 @@
+package auth
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Devices are spread over the partitions, apps are all in partition 0. Of each there is a hash
+//
+//	m2m:{p}:device:<id>  op rev created auth about    auth is a record's text, about JSON
+//	m2m:{0}:app:<name>   op rev created key about     key is SHA-256 of the app key in hex
+//
+// where op names the operation that wrote it last and rev and created are Unix ms; a sorted set of the ids, all with
+// score 0 so that it lists by name; and per partition a stream of changes, whose entries {n kind id} carry the number of
+// the change, which shows a reader whether it missed one.
+const (
+	fieldOp      = "op"
+	fieldRev     = "rev"
+	fieldCreated = "created"
+	fieldAuth    = "auth"
+	fieldAbout   = "about"
+	fieldKey     = "key"
+
+	kindDevice = "device"
+	kindApp    = "app"
+
+	changesKept = 10000 // entries of a change stream, about; a reader further behind starts anew
+	writeLimit  = 2 * time.Second
+)
+
+func (k Keyspace) device(id DeviceID) string { return k.Key(k.Partition(id), "device:"+string(id)) }
+func (k Keyspace) devices(p int) string      { return k.Key(p, "devices") }
+func (k Keyspace) app(name string) string    { return k.Key(0, "app:"+name) }
+func (k Keyspace) apps() string              { return k.Key(0, "apps") }
+func (k Keyspace) changes(p int) string      { return k.Key(p, "registry") }
+func (k Keyspace) changeCount(p int) string  { return k.Key(p, "registry:n") }
+
+//go:embed lua/put.lua
+var putSource string
+
+//go:embed lua/delete.lua
+var deleteSource string
+
+//go:embed lua/match.lua
+var matchSource string
+
+type scripts struct{ put, delete, match *redis.Script }
+
+func newScripts() scripts {
+	return scripts{
+		put: redis.NewScript(putSource), delete: redis.NewScript(deleteSource), match: redis.NewScript(matchSource),
+	}
+}
+
+// thing is a device or an app among the keys.
+type thing struct {
+	kind, id  string
+	hash      string
+	index     string
+	partition int
+}
+
+func (k Keyspace) deviceThing(id DeviceID) thing {
+	p := k.Partition(id)
+	return thing{kind: kindDevice, id: string(id), hash: k.device(id), index: k.devices(p), partition: p}
+}
+
+func (k Keyspace) appThing(name string) thing {
+	return thing{kind: kindApp, id: name, hash: k.app(name), index: k.apps()}
+}
+
+func (k Keyspace) of(t thing) []string {
+	return []string{t.hash, t.index, k.changes(t.partition), k.changeCount(t.partition)}
+}
+
+// write puts fields into a thing's hash if its revision is as expected (0: there is none); else done is false.
+func (r *Registry) write(ctx context.Context, t thing, expected, revision int64, fields ...any) (done bool, err error) {
+	want := ""
+	if expected != 0 {
+		want = strconv.FormatInt(expected, 10)
+	}
+	args := append([]any{newOp(), want, revision, t.kind, t.id, changesKept}, fields...)
+	n, _, err := r.run(ctx, r.scripts.put, r.keys.of(t), args...)
+	return n == 1, err
+}
+
+// erase forgets a thing; ErrUnknown if there is none.
+func (r *Registry) erase(ctx context.Context, t thing) error {
+	n, again, err := r.run(ctx, r.scripts.delete, r.keys.of(t), t.kind, t.id, changesKept)
+	if err == nil && n == 0 && !again {
+		return ErrUnknown
+	}
+	return err
+}
+
+// run sends a script, and once more if the reply was lost: ours are safe to be sent twice.
+func (r *Registry) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (n int64, again bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
+	if n, err = s.Run(ctx, r.client, keys, args...).Int64(); err == nil {
+		return n, false, nil
+	}
+	var refused redis.Error
+	if !errors.As(err, &refused) && ctx.Err() == nil {
+		n, err = s.Run(ctx, r.client, keys, args...).Int64()
+		again = true
+	}
+	if err != nil {
+		return 0, again, unavailable(err)
+	}
+	return n, again, nil
+}
+
+// readHash reads a thing whole; ErrUnknown if there is none.
+func (r *Registry) readHash(ctx context.Context, key string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
+	fields, err := r.client.HGetAll(ctx, key).Result()
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if len(fields) == 0 {
+		return nil, ErrUnknown
+	}
+	return fields, nil
+}
+
+// readHashes reads several; nil for those there are none of.
+func (r *Registry) readHashes(ctx context.Context, keys []string) ([]map[string]string, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	pipe := r.client.Pipeline()
+	replies := make([]*redis.MapStringStringCmd, len(keys))
+	for i, key := range keys {
+		replies[i] = pipe.HGetAll(ctx, key)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, unavailable(err)
+	}
+	hashes := make([]map[string]string, len(keys))
+	for i, reply := range replies {
+		if fields := reply.Val(); len(fields) > 0 {
+			hashes[i] = fields
+		}
+	}
+	return hashes, nil
+}
+
+// fetch answers lookups of devices with one pipeline.
+func (r *Registry) fetch(ctx context.Context, asks []*ask) {
+	r.loads.Add(uint64(len(asks)))
+	if len(asks) == 1 {
+		r.answer(asks[0], r.client.HGet(ctx, r.keys.device(asks[0].id), fieldAuth))
+		return
+	}
+	pipe := r.client.Pipeline()
+	replies := make([]*redis.StringCmd, len(asks))
+	for i, a := range asks {
+		replies[i] = pipe.HGet(ctx, r.keys.device(a.id), fieldAuth)
+	}
+	_, _ = pipe.Exec(ctx) // each reply has its own error
+	for i, a := range asks {
+		r.answer(a, replies[i])
+	}
+}
+
+func (r *Registry) answer(a *ask, reply *redis.StringCmd) {
+	text, err := reply.Result()
+	switch {
+	case err == nil:
+		a.text, a.found = text, true
+	case !errors.Is(err, redis.Nil):
+		r.loadErrors.Add(1)
+		a.err = unavailable(err)
+	}
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
