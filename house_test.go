@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// house is every package of the module with the packages of the module that it
+// may import. Arrows go down only: a package is listed above all that it may
+// import.
+var house = []struct {
+	name string
+	may  []string
+}{
+	{"", []string{"bridge/cli"}},
+	{"docker", nil}, // tests only
+	{"bridge/bench", []string{"bridge", "bridge/fleet", "bridge/store", "bridge/uplink", "bridge/ingest", "broker", "auth", "senml"}},
+	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/fleet", "bridge/store", "auth", "senml"}},
+	{"bridge", []string{"bridge/api", "bridge/fanout", "bridge/ingest", "bridge/store", "bridge/uplink", "broker", "auth", "senml"}},
+	{"bridge/api", []string{"bridge/explain", "auth", "senml"}},
+	{"bridge/explain", []string{"auth", "senml"}},
+	{"bridge/fleet", []string{"auth", "senml"}},
+	{"bridge/fanout", []string{"bridge/uplink", "broker", "auth"}},
+	{"bridge/ingest", []string{"bridge/uplink"}},
+	{"bridge/uplink", []string{"auth", "senml"}},
+	{"bridge/store", nil},
+	{"broker", []string{"auth"}},
+	{"auth/redistest", nil}, // a redis-server for tests
+	{"auth", nil},
+	{"senml", nil},
+}
+
+// rooms are the folders of the top level, dot folders aside.
+var rooms = []string{"auth", "bridge", "broker", "docker", "senml", "sms"}
+
+// forTests are packages that only tests import.
+var forTests = []string{"auth/redistest"}
+
+func TestArrowsGoDown(t *testing.T) {
+	for i, h := range house {
+		for _, to := range h.may {
+			if below := indexOf(to); below <= i {
+				t.Errorf("the list has an arrow up: %q may import %q", h.name, to)
+			}
+		}
+	}
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range listPackages(t) {
+		i := indexOf(p.name())
+		if i < 0 {
+			t.Errorf("package %q is not in the list", p.name())
+			continue
+		}
+		for _, to := range ours(p.Imports) {
+			if !slices.Contains(house[i].may, to) {
+				t.Errorf("%q imports %q, which the list does not allow", p.name(), to)
+			}
+		}
+		// Tests may use all that is below them, and what is made for tests.
+		for _, to := range ours(append(p.TestImports, p.XTestImports...)) {
+			if to != p.name() && !slices.Contains(forTests, to) && !slices.Contains(below(i), to) {
+				t.Errorf("the tests of %q import %q, which is not below it", p.name(), to)
+			}
+		}
+		if p.name() == "senml" {
+			for _, to := range p.Imports {
+				if first, _, _ := strings.Cut(to, "/"); strings.Contains(first, ".") {
+					t.Errorf("senml imports %q: it is a leaf, on the standard library alone", to)
+				}
+			}
+		}
+	}
+}
+
+func TestRooms(t *testing.T) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && !slices.Contains(rooms, e.Name()) {
+			t.Errorf("top-level folder %q is not in the list", e.Name())
+		}
+	}
+}
+
+// Only main ends the process and listens for signals, and nothing happens
+// before it.
+func TestMainAloneEndsTheProcess(t *testing.T) {
+	forbidden := []string{"os.Exit", "log.Fatal", "log.Fatalf", "log.Fatalln", "signal.Notify", "signal.NotifyContext"}
+	eachSource(t, func(file string, f *ast.File) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if n.Recv == nil && n.Name.Name == "init" {
+					t.Errorf("%s has an init function", file)
+				}
+			case *ast.SelectorExpr:
+				if of, ok := n.X.(*ast.Ident); ok && file != "main.go" && slices.Contains(forbidden, of.Name+"."+n.Sel.Name) {
+					t.Errorf("%s calls %s.%s", file, of.Name, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	})
+}
+
+// listed is what `go list` says of a package.
+type listed struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+const module = "m2mbridge"
+
+func (p listed) name() string {
+	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+}
+
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var all []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// ours are the imports within the module, by their names in the list.
+func ours(imports []string) []string {
+	var names []string
+	for _, path := range imports {
+		if name, ok := strings.CutPrefix(path, module+"/"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func indexOf(name string) int {
+	for i, h := range house {
+		if h.name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// below are all packages that one can reach from the i-th of the list.
+func below(i int) []string {
+	reached := slices.Clone(house[i].may)
+	for _, to := range house[i].may {
+		if j := indexOf(to); j > i {
+			reached = append(reached, below(j)...)
+		}
+	}
+	return reached
+}
+
+// eachSource parses every Go file of the module but tests.
+func eachSource(t *testing.T, visit func(file string, f *ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != ".":
+			return filepath.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err == nil {
+			visit(path, f)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
