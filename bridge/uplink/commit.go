@@ -1,0 +1,206 @@
+package uplink
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+)
+
+// commit hands a checked uplink to its device's lane. The lane gives the verdict.
+func (s *Service) commit(u *uplink, done func(Verdict)) {
+	e := entry{u: u, done: done, service: s}
+	first := s.cfg.Keys.Partition(u.id) * s.cfg.Lanes
+	l := s.lanes[first+int(maphash.String(s.seed, string(u.id))%uint64(s.cfg.Lanes))]
+	select {
+	case l.in <- e:
+	default: // far more in flight than Redis takes: say so at once
+		e.fail(errBacklog)
+	}
+}
+
+// entry is an uplink in its lane.
+type entry struct {
+	u       *uplink
+	done    func(Verdict)
+	service *Service
+}
+
+// settle gives the verdict and lets the uplink go.
+func (e *entry) settle(answer string) {
+	v, err := e.u.verdict(answer)
+	if err != nil {
+		v = e.service.refuse(e.u, err)
+	} else {
+		e.service.cfg.Metrics.accepted(e.u.msg.Via, v, e.u.at)
+	}
+	e.service.end(e.u)
+	e.done(v)
+}
+
+// fail answers that the uplink is not known to be stored.
+func (e *entry) fail(err error) {
+	r := refusal(Unavailable, "unavailable", "the uplink could not be stored now: try again")
+	r.cause = err
+	v := e.service.refuse(e.u, r)
+	e.service.end(e.u)
+	e.done(v)
+}
+
+var errBacklog = fmt.Errorf("more than %d uplinks wait for Redis", laneQueue)
+
+// laneQueue is how many uplinks a lane holds; a device waits a second at most,
+// so a longer queue would only make the answer late.
+const laneQueue = 8192
+
+// lane stores uplinks of one partition, a batch at a time, in order. All
+// uplinks of a device pass through one lane, so they are stored in the order
+// they were verified.
+type lane struct {
+	cfg       *Config
+	stored    *storeState
+	script    *redis.Script
+	partition int
+	name      string // unique to this lane of this process
+	seq       uint64 // number of the last batch
+	in        chan entry
+	batch     []entry
+	keys      []string
+	args      []any
+}
+
+func newLane(cfg *Config, stored *storeState, node string, p, i int) *lane {
+	return &lane{
+		cfg: cfg, stored: stored, script: redis.NewScript(commitSource),
+		partition: p, name: fmt.Sprintf("%s-%d", node, i), in: make(chan entry, laneQueue),
+	}
+}
+
+// newNodeID names a run of the process, so that its batches are its own.
+func newNodeID() string { return rand.Text()[:16] }
+
+// run takes whatever waits as one batch, stores it, and goes on, until ctx
+// ends and nothing waits any more.
+func (l *lane) run(ctx context.Context) {
+	for {
+		select {
+		case e := <-l.in:
+			l.flush(l.gather(e))
+		case <-ctx.Done():
+			for len(l.in) > 0 {
+				l.flush(l.gather(<-l.in))
+			}
+			return
+		}
+	}
+}
+
+// gather is e and what waits behind it, within a batch's bounds.
+func (l *lane) gather(e entry) []entry {
+	l.batch = append(l.batch[:0], e)
+	size := len(e.u.normalised)
+	for len(l.batch) < batchUplinks && size < batchBytes {
+		select {
+		case e = <-l.in:
+			l.batch = append(l.batch, e)
+			size += len(e.u.normalised)
+		default:
+			return l.batch
+		}
+	}
+	return l.batch
+}
+
+// flush commits a batch and settles its uplinks.
+func (l *lane) flush(batch []entry) {
+	l.cfg.Metrics.batch(len(batch))
+	prev, answers, err := l.send(batch, batch[0].u.at.Add(l.cfg.Deadline))
+	if err != nil {
+		for i := range batch {
+			batch[i].fail(err)
+		}
+		return
+	}
+	l.stored.succeeded()
+	l.announce(prev, batch, answers)
+	for i := range batch {
+		batch[i].settle(answers[i])
+	}
+}
+
+// send has the script store the batch. While its outcome is unknown it is sent
+// again under the same number, which stores nothing twice.
+func (l *lane) send(batch []entry, deadline time.Time) (prev string, answers []string, err error) {
+	l.seq++
+	l.prepare(batch)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	for pause := 5 * time.Millisecond; ; pause *= 2 {
+		var reply any
+		if reply, err = l.script.Run(ctx, l.cfg.Client, l.keys, l.args...).Result(); err == nil {
+			prev, answers, err = parseReply(reply, len(batch))
+		}
+		if err == nil || final(err) {
+			return prev, answers, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return "", nil, fmt.Errorf("store a batch of %d uplinks: %w", len(batch), err)
+		}
+	}
+}
+
+// prepare lays out the script's KEYS and ARGV; commit.lua says what they are.
+func (l *lane) prepare(batch []entry) {
+	ks, cfg, p := l.cfg.Keys, l.cfg, l.partition
+	l.keys = append(l.keys[:0], UplinksKey(ks, p), laneKey(ks, p, l.name))
+	trim := int64(0)
+	if l.seq%trimEach == 1 {
+		trim = cfg.MaxUplinks
+	}
+	l.args = append(l.args[:0], l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
+	for i := range batch {
+		l.keys = append(l.keys, repeatsKey(ks, p, batch[i].u.id))
+		l.args = batch[i].u.storeArgs(l.args, cfg)
+	}
+	if cfg.Once == OnceEnforce {
+		for i := range batch {
+			l.keys = append(l.keys, newestKey(ks, p, batch[i].u.id))
+		}
+	}
+}
+
+// Commit is a batch as it went into a partition's stream, for those on this
+// node who follow it. Its slices are valid during the call only.
+type Commit struct {
+	Partition int
+	Prev      string // the stream's last id before the batch
+	Entries   []Committed
+}
+
+// Committed is one stored uplink.
+type Committed struct {
+	ID     string
+	Device auth.DeviceID
+	Pack   []byte
+}
+
+// announce tells OnCommit of what the batch added to the stream.
+func (l *lane) announce(prev string, batch []entry, answers []string) {
+	if l.cfg.OnCommit == nil {
+		return
+	}
+	c := Commit{Partition: l.partition, Prev: prev}
+	for i, a := range answers {
+		if id := storedID(a); id != "" {
+			c.Entries = append(c.Entries, Committed{ID: id, Device: batch[i].u.id, Pack: batch[i].u.normalised})
+		}
+	}
+	l.cfg.OnCommit(c)
+}

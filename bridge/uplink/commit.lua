@@ -1,0 +1,78 @@
+-- Stores a batch of uplinks of one partition, each once.
+--
+-- KEYS[1]  the uplinks stream
+-- KEYS[2]  the lane's last batch, string "<seq> <reply>"
+-- KEYS[3…] per uplink: the tags of the device's latest uplinks, string of 10 bytes each
+--          in enforce mode after those, per uplink: the device's newest time
+-- ARGV[1]  seq, the batch's number in its lane, growing
+-- ARGV[2]  ms for which the lane's last batch is remembered
+-- ARGV[3]  mode: off, observe, dedupe, enforce
+-- ARGV[4]  bytes of tags to keep per device
+-- ARGV[5]  tolerance in seconds, enforce only
+-- ARGV[6]  length to trim the stream to, about; 0: not this time
+-- ARGV[7…] per uplink 9: device, via, at, token, pack, raw, unsigned, tag, newest
+--          (raw, unsigned: "" for none; tag: "" when the pack does not fix its
+--          time; pack "" for a heartbeat, which stores nothing)
+--
+-- Returns "<prev> <answer>…": prev is the stream's last id before the batch,
+-- an answer is the stream id, "+<id>" if stored although a repeat, "=" for a
+-- repeat, "~" for a pack that is too old, "-" for a heartbeat. A batch sent
+-- again gets the reply of the first time; one that a later batch has
+-- overtaken gets "stale".
+local call, find, sub = redis.call, string.find, string.sub
+local head, per = 6, 9
+local stream, lane = KEYS[1], KEYS[2]
+local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], -tonumber(ARGV[4])
+local count = (#ARGV - head) / per
+
+local last = call('GET', lane)
+if last then
+  local space = find(last, ' ', 1, true)
+  local lastSeq = tonumber(sub(last, 1, space - 1))
+  if lastSeq == seq then return sub(last, space + 1) end
+  if lastSeq > seq then return 'stale' end
+end
+
+-- Written out for the common case: building a table of fields costs more than XADD itself.
+local function add(a)
+  local pack, raw, unsigned = ARGV[a + 5], ARGV[a + 6], ARGV[a + 7]
+  if pack == '' then return '-' end
+  if raw == '' and unsigned == '' then
+    return call('XADD', stream, '*', 'device', ARGV[a + 1], 'via', ARGV[a + 2], 'at', ARGV[a + 3], 'token', ARGV[a + 4], 'pack', pack)
+  end
+  local more = {}
+  if raw ~= '' then more = {'raw', raw} end
+  if unsigned ~= '' then more[#more + 1] = 'unsigned'; more[#more + 1] = unsigned end
+  return call('XADD', stream, '*', 'device', ARGV[a + 1], 'via', ARGV[a + 2], 'at', ARGV[a + 3], 'token', ARGV[a + 4], 'pack', pack, unpack(more))
+end
+
+local function tooOld(key, newest)
+  local known = call('GET', key)
+  if known and tonumber(newest) < tonumber(known) - tonumber(ARGV[5]) then return true end
+  if not known or tonumber(newest) > tonumber(known) then call('SET', key, newest) end
+  return false
+end
+
+local function once(i, a, tag)
+  local key = KEYS[2 + i]
+  local seen = call('GET', key) or ''
+  if find(seen, tag, 1, true) then
+    if mode == 'observe' then return '+' .. add(a) end
+    return '='
+  end
+  if mode == 'enforce' and tooOld(KEYS[2 + count + i], ARGV[a + 9]) then return '~' end
+  call('SET', key, sub(seen .. tag, keep))
+  return add(a)
+end
+
+local before = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+local answers = {before and before[1] or '0-0'}
+for i = 1, count do
+  local a = head + (i - 1) * per
+  local tag = ARGV[a + 8]
+  if tag == '' then answers[i + 1] = add(a) else answers[i + 1] = once(i, a, tag) end
+end
+if ARGV[6] ~= '0' then call('XTRIM', stream, 'MAXLEN', '~', ARGV[6]) end
+local reply = table.concat(answers, ' ')
+call('SET', lane, seq .. ' ' .. reply, 'PX', ARGV[2])
+return reply

@@ -1,0 +1,119 @@
+package uplink
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+)
+
+// commitSource is the one script that writes the uplinks stream.
+//
+//go:embed commit.lua
+var commitSource string
+
+// UplinksKey is the stream of a partition's uplinks.
+func UplinksKey(ks auth.Keyspace, p int) string { return ks.Key(p, "uplinks") }
+
+// RejectsKey is the stream of a partition's rejects.
+func RejectsKey(ks auth.Keyspace, p int) string { return ks.Key(p, "rejects") }
+
+// laneKey holds the last batch of a lane, so that one sent again is known.
+func laneKey(ks auth.Keyspace, p int, lane string) string { return ks.Key(p, "lane:"+lane) }
+
+// repeatsKey holds the tags of a device's latest uplinks, for Once.
+func repeatsKey(ks auth.Keyspace, p int, id auth.DeviceID) string {
+	return ks.Key(p, "repeats:"+string(id))
+}
+
+// newestKey holds the newest time of a device's uplinks, for OnceEnforce.
+func newestKey(ks auth.Keyspace, p int, id auth.DeviceID) string {
+	return ks.Key(p, "newest:"+string(id))
+}
+
+const (
+	tagSize      = 10               // bytes of the token that tell a repeat; the device alone could make two alike
+	trimEach     = 16               // batches between trims of the stream's length
+	laneRemember = 10 * time.Minute // longer than any command can linger in a socket
+	batchUplinks = 256              // uplinks in a batch at most
+	batchBytes   = 1 << 20          // bytes of packs in a batch at most, about
+
+)
+
+// storeArgs appends the script's ARGV of one uplink.
+func (u *uplink) storeArgs(args []any, cfg *Config) []any {
+	var raw, tag []byte
+	unsigned := ""
+	if cfg.KeepRaw {
+		raw = u.msg.Body
+	}
+	if u.fixesTime && cfg.Once != OnceOff {
+		tag = u.proof.Token[:tagSize]
+	}
+	if u.proof.Unsigned {
+		unsigned = "1"
+	}
+	pack := u.normalised
+	if u.heartbeat {
+		pack = nil
+	}
+	newest := ""
+	if cfg.Once == OnceEnforce {
+		newest = strconv.FormatFloat(u.newest, 'f', -1, 64)
+	}
+	return append(args, string(u.id), string(u.msg.Via), u.at.UnixMilli(), u.token, pack, raw, unsigned, tag, newest)
+}
+
+// Answer of the script for one uplink.
+func (u *uplink) verdict(answer string) (Verdict, error) {
+	switch {
+	case answer == "-":
+		return Verdict{Outcome: Heartbeat}, nil
+	case answer == "~":
+		return Verdict{}, refusal(BadPack, "too-old", "the pack is older than this device's newest by more than --tolerance allows")
+	case answer == "=":
+		return Verdict{Outcome: Repeated}, nil
+	}
+	return Verdict{Outcome: Stored, StreamID: storedID(answer), observed: answer[0] == '+'}, nil
+}
+
+// storedID is the id of the entry that the uplink added to the stream, "" when it added none.
+func storedID(answer string) string {
+	switch answer[0] {
+	case '-', '~', '=':
+		return ""
+	case '+':
+		return answer[1:]
+	}
+	return answer
+}
+
+// parseReply splits the script's reply into the stream's last id before the
+// batch, and an answer per uplink.
+func parseReply(reply any, n int) (prev string, answers []string, err error) {
+	text, _ := reply.(string)
+	if text == "stale" {
+		return "", nil, errStale
+	}
+	words := strings.Split(text, " ")
+	if len(words) != n+1 {
+		return "", nil, fmt.Errorf("commit script answered %d uplinks of %d", len(words)-1, n)
+	}
+	return words[0], words[1:], nil
+}
+
+// errStale: a later batch of the lane has been stored, so this one never will be.
+var errStale = errors.New("overtaken by a later batch")
+
+// final tells whether Redis has refused the batch for good, so that asking
+// again within the deadline is no use.
+func final(err error) bool {
+	return errors.Is(err, errStale) || redis.HasErrorPrefix(err, "OOM") || redis.HasErrorPrefix(err, "MISCONF") ||
+		redis.HasErrorPrefix(err, "WRONGTYPE") || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "NOPERM")
+}
