@@ -17,8 +17,10 @@ func (d *decoder) readBinary(f field, r *Record) *Error {
 		case digit(c) || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '-' || c == '_':
 		case d.Profile == KPN && (c == '+' || c == '/'):
 			foreign = true
-		case c == '+' || c == '/' || c == '=':
+		case d.Profile == Strict && (c == '+' || c == '/' || c == '='):
 			return d.failAt(start, ReasonBinary, "base64 takes the URL alphabet (- and _ for + and /) and no padding (RFC 8428 §5)")
+		case c == '=':
+			return d.failAt(start, ReasonBinary, "base64 has its = at the end only, up to a length of a multiple of four (RFC 4648 §4)")
 		default:
 			return d.failAt(start, ReasonBinary, "the value is not base64 (RFC 4648 §5)")
 		}

@@ -1,9 +1,6 @@
 package senml
 
-import (
-	"bytes"
-	"strconv"
-)
+import "strconv"
 
 // decoder reads one body into a pack. Its methods read at pos and leave pos after what they read.
 type decoder struct {
@@ -75,44 +72,6 @@ func (d *decoder) end() *Error {
 	return nil
 }
 
-// notArray is the error for a body that does not begin as a pack does.
-func (d *decoder) notArray() *Error {
-	rest := d.body[d.pos:]
-	switch c := d.peek(); {
-	case len(d.body) == 0:
-		return d.failAt(-1, ReasonEmpty, "the body is empty")
-	case len(rest) == 0:
-		return d.failAt(-1, ReasonEmpty, "the body is white space only")
-	case bytes.HasPrefix(rest, []byte("\xef\xbb\xbf")):
-		return d.fail(ReasonBOM, "the body begins with a byte order mark (EF BB BF), which JSON must not have (RFC 8259 §8.1)")
-	case c == '<':
-		return d.fail(ReasonNotJSON, "the body is not JSON: it looks like XML, and only JSON packs are taken")
-	case c >= 0x80:
-		return d.fail(ReasonNotJSON, "the body is not JSON: it looks binary (CBOR?), and only JSON packs are taken")
-	case hexCBOR(rest):
-		return d.fail(ReasonNotArray, "the body looks like CBOR in hexadecimal, and only JSON packs are taken")
-	case c == '{':
-		return d.fail(ReasonNotArray, `the body is an object; a pack is an array of records, [{…}] (RFC 8428 §5)`)
-	case d.typeAhead() != "":
-		return d.fail(ReasonNotArray, "the body is "+d.typeAhead()+"; a pack is an array of records, [{…}] (RFC 8428 §5)")
-	}
-	return d.fail(ReasonNotJSON, `the body is not JSON: a pack begins with "["`)
-}
-
-// hexCBOR recognises the first byte of a CBOR array (80 to 9f) and nothing but hexadecimal digits after it, which is how KPN's
-// device library can write a pack.
-func hexCBOR(b []byte) bool {
-	if len(b) < 4 || len(b)%2 != 0 || b[0] != '8' && b[0] != '9' {
-		return false
-	}
-	for _, c := range b {
-		if !digit(c) && (c|0x20 < 'a' || c|0x20 > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
 // readRecord reads one record and checks it by itself.
 func (d *decoder) readRecord() *Error {
 	p := d.pack
@@ -132,18 +91,6 @@ func (d *decoder) readRecord() *Error {
 	}
 	r.Extra = p.labels[d.labels:len(p.labels):len(p.labels)]
 	return d.check(r, start)
-}
-
-func (d *decoder) notObject() *Error {
-	switch got := d.typeAhead(); {
-	case d.pos >= len(d.body):
-		return d.cut()
-	case got != "":
-		return d.fail(ReasonNotObject, "a record is an object {…}, not "+got+" (RFC 8428 §5)")
-	case d.peek() == ']':
-		return d.fail(ReasonSyntax, `the "," before the last "]" must go`)
-	}
-	return d.fail(ReasonSyntax, "a record {…} is due here")
 }
 
 // readFields reads the members of the record whose brace is at the place reached.
@@ -176,35 +123,10 @@ func (d *decoder) readFields(r *Record) *Error {
 	}
 }
 
-// notEnded is the error where a comma or closing brace is due after a member's value.
-func (d *decoder) notEnded() *Error {
-	before := d.pos - 1
-	for before > 0 && (d.body[before] == ' ' || d.body[before] == '\t' || d.body[before] == '\r' || d.body[before] == '\n') {
-		before--
-	}
-	switch {
-	case d.pos >= len(d.body):
-		return d.cut()
-	case d.body[before] == '"' && d.peek() != '"':
-		return d.fail(ReasonSyntax, `text follows the string's closing quote: a " inside a string is written \" (RFC 8259 §7)`)
-	case d.body[before] == '"':
-		return d.fail(ReasonSyntax, `another string follows: is a "," missing, or a " inside a string not written \" (RFC 8259 §7)?`)
-	}
-	return d.fail(ReasonSyntax, `"," or a closing bracket is due after the value`)
-}
-
 // readLabel reads a member's label and its colon, up to the value.
 func (d *decoder) readLabel() ([]byte, *Error) {
-	if c := d.next(); c != '"' {
-		switch {
-		case d.pos >= len(d.body):
-			return nil, d.cut()
-		case c == '}':
-			return nil, d.fail(ReasonSyntax, `the "," before "}" must go`)
-		case digit(c):
-			return nil, d.fail(ReasonSyntax, "a label is due after the comma (a decimal comma in the number before it?)")
-		}
-		return nil, d.fail(ReasonSyntax, `a label in double quotes is due here (or is a " inside the string before it not written \"?)`)
+	if d.next() != '"' {
+		return nil, d.noLabel()
 	}
 	label, err := d.str()
 	if err != nil {

@@ -1,6 +1,9 @@
 package senml
 
-import "math"
+import (
+	"math"
+	"strconv"
+)
 
 // AppendNormalised writes the pack as apps get it and gives dst with it. It needs Resolve, and tells the same whenever it is
 // read: every time in it is absolute.
@@ -71,7 +74,7 @@ func (n *normaliser) baseTime(dst []byte, r *Record) (_ []byte, keepsTime bool) 
 		if text != nil {
 			dst = append(dst, text...)
 		} else {
-			dst = appendFloat(dst, need)
+			dst = strconv.AppendFloat(dst, need, 'f', -1, 64) // as many digits as it takes to read back the same
 		}
 	}
 	return dst, !fixed || n.time != 0

@@ -62,7 +62,7 @@ func (d *decoder) str() ([]byte, *Error) {
 			i += n - 1
 		}
 	}
-	return nil, d.cut()
+	return nil, d.unclosed()
 }
 
 // rune is the length of the UTF-8 sequence at offset i.
@@ -108,7 +108,7 @@ func (d *decoder) escaped(start, i int) ([]byte, *Error) {
 			i++
 		}
 	}
-	return nil, d.cut()
+	return nil, d.unclosed()
 }
 
 // escape writes the character of the escape at offset i to the scratch and gives the escape's length.
