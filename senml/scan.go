@@ -53,7 +53,7 @@ func (d *decoder) str() ([]byte, *Error) {
 		case c == '\\':
 			return d.escaped(start, i)
 		case c < ' ':
-			return nil, d.failAt(i, ReasonSyntax, "a control character (a line break?) in a string must be escaped (RFC 8259 §7)")
+			return nil, d.control(i)
 		case c >= utf8.RuneSelf:
 			n, err := d.rune(i)
 			if err != nil {
@@ -63,6 +63,11 @@ func (d *decoder) str() ([]byte, *Error) {
 		}
 	}
 	return nil, d.unclosed()
+}
+
+// control is the error for a control character in a string, at offset i.
+func (d *decoder) control(i int) *Error {
+	return d.failAt(i, ReasonSyntax, "a control character (a line break?) in a string must be escaped (RFC 8259 §7)")
 }
 
 // rune is the length of the UTF-8 sequence at offset i.
@@ -97,7 +102,7 @@ func (d *decoder) escaped(start, i int) ([]byte, *Error) {
 			i += n
 			run = i
 		case c < ' ':
-			return nil, d.failAt(i, ReasonSyntax, "a control character (a line break?) in a string must be escaped (RFC 8259 §7)")
+			return nil, d.control(i)
 		case c >= utf8.RuneSelf:
 			n, err := d.rune(i)
 			if err != nil {
