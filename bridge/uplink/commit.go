@@ -70,8 +70,7 @@ type lane struct {
 	seq       uint64 // number of the last batch
 	in        chan entry
 	batch     []entry
-	keys      []string
-	args      []any
+	cmd       []any
 }
 
 func newLane(cfg *Config, stored *storeState, node string, p, i int) *lane {
@@ -141,8 +140,8 @@ func (l *lane) send(batch []entry, deadline time.Time) (prev string, answers []s
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	for pause := 5 * time.Millisecond; ; pause *= 2 {
-		var reply any
-		if reply, err = l.script.Run(ctx, l.cfg.Client, l.keys, l.args...).Result(); err == nil {
+		var reply string
+		if reply, err = l.call(ctx); err == nil {
 			prev, answers, err = parseReply(reply, len(batch))
 		}
 		if err == nil || final(err) {
@@ -156,24 +155,41 @@ func (l *lane) send(batch []entry, deadline time.Time) (prev string, answers []s
 	}
 }
 
-// prepare lays out the script's KEYS and ARGV; commit.lua says what they are.
+// prepare lays out EVALSHA with the script's KEYS and ARGV; commit.lua says what they are.
 func (l *lane) prepare(batch []entry) {
 	ks, cfg, p := l.cfg.Keys, l.cfg, l.partition
-	l.keys = append(l.keys[:0], UplinksKey(ks, p), laneKey(ks, p, l.name))
+	keys := 2 + len(batch)
+	if cfg.Once == OnceEnforce {
+		keys += len(batch)
+	}
 	trim := int64(0)
 	if l.seq%trimEach == 1 {
 		trim = cfg.MaxUplinks
 	}
-	l.args = append(l.args[:0], l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
+	l.cmd = append(l.cmd[:0], "evalsha", l.script.Hash(), keys, UplinksKey(ks, p), laneKey(ks, p, l.name))
 	for i := range batch {
-		l.keys = append(l.keys, repeatsKey(ks, p, batch[i].u.id))
-		l.args = batch[i].u.storeArgs(l.args, cfg)
+		l.cmd = append(l.cmd, &batch[i].u.lay(cfg, p).repeats)
 	}
-	if cfg.Once == OnceEnforce {
-		for i := range batch {
-			l.keys = append(l.keys, newestKey(ks, p, batch[i].u.id))
+	for i := range batch {
+		if cfg.Once == OnceEnforce {
+			l.cmd = append(l.cmd, &batch[i].u.args.newestKey)
 		}
 	}
+	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
+	for i := range batch {
+		a := &batch[i].u.args
+		l.cmd = append(l.cmd, &a.device, &a.via, &a.at, &a.token, &a.pack, &a.raw, &a.unsigned, &a.tag, &a.newestAt)
+	}
+}
+
+// call runs the script, and loads it first where Redis does not have it.
+func (l *lane) call(ctx context.Context) (string, error) {
+	reply, err := l.cfg.Client.Do(ctx, l.cmd...).Text()
+	if !redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return reply, err
+	}
+	l.cmd[0], l.cmd[1] = "eval", commitSource
+	return l.cfg.Client.Do(ctx, l.cmd...).Text()
 }
 
 // Commit is a batch as it went into a partition's stream, for those on this

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
@@ -27,9 +28,9 @@ func RejectsKey(ks auth.Keyspace, p int) string { return ks.Key(p, "rejects") }
 // laneKey holds the last batch of a lane, so that one sent again is known.
 func laneKey(ks auth.Keyspace, p int, lane string) string { return ks.Key(p, "lane:"+lane) }
 
-// repeatsKey holds the tags of a device's latest uplinks, for Once.
-func repeatsKey(ks auth.Keyspace, p int, id auth.DeviceID) string {
-	return ks.Key(p, "repeats:"+string(id))
+// appendRepeatsKey writes the key that holds the tags of a device's latest uplinks, for Once.
+func appendRepeatsKey(b []byte, ks auth.Keyspace, p int, id auth.DeviceID) []byte {
+	return append(append(b, ks.Key(p, "repeats:")...), id...)
 }
 
 // newestKey holds the newest time of a device's uplinks, for OnceEnforce.
@@ -46,31 +47,48 @@ const (
 
 )
 
-// storeArgs appends the script's ARGV of one uplink.
-func (u *uplink) storeArgs(args []any, cfg *Config) []any {
-	var raw, tag []byte
-	unsigned := ""
-	if cfg.KeepRaw {
-		raw = u.msg.Body
-	}
-	if u.fixesTime && cfg.Once != OnceOff {
-		tag = u.proof.Token[:tagSize]
-	}
-	if u.proof.Unsigned {
-		unsigned = "1"
-	}
-	pack := u.normalised
-	if u.heartbeat {
-		pack = nil
-	}
-	newest := ""
-	if cfg.Once == OnceEnforce {
-		newest = strconv.FormatFloat(u.newest, 'f', -1, 64)
-	}
-	return append(args, string(u.id), string(u.msg.Via), u.at.UnixMilli(), u.token, pack, raw, unsigned, tag, newest)
+// args are the script's arguments of one uplink, views of what the uplink
+// holds. They are handed to the client by pointer, which spares an allocation
+// each: go-redis reads through pointers to strings and integers.
+type args struct {
+	repeats, newestKey                                     string // KEYS
+	device, via, token, pack, raw, unsigned, tag, newestAt string
+	at                                                     int64 // Unix ms
+
+	keys []byte // memory of repeats
 }
 
-// Answer of the script for one uplink.
+// lay sets the arguments out for a commit to partition p.
+func (u *uplink) lay(cfg *Config, p int) *args {
+	a := &u.args
+	a.keys = appendRepeatsKey(a.keys[:0], cfg.Keys, p, u.id)
+	a.repeats = view(a.keys)
+	a.device, a.via, a.token, a.at = string(u.id), string(u.msg.Via), view(u.token), u.at.UnixMilli()
+	a.pack, a.raw, a.unsigned, a.tag, a.newestAt, a.newestKey = "", "", "", "", "", ""
+	if !u.heartbeat {
+		a.pack = view(u.normalised)
+	}
+	if cfg.KeepRaw {
+		a.raw = view(u.msg.Body)
+	}
+	if u.proof.Unsigned {
+		a.unsigned = "1"
+	}
+	if u.fixesTime && cfg.Once != OnceOff {
+		a.tag = view(u.proof.Token[:tagSize])
+	}
+	if cfg.Once == OnceEnforce {
+		a.newestKey = newestKey(cfg.Keys, p, u.id)
+		a.newestAt = strconv.FormatFloat(u.newest, 'f', -1, 64)
+	}
+	return a
+}
+
+// view is b as a string without a copy. It is good for as long as the uplink
+// is in its lane: nothing writes to b until then.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// verdict is the script's answer for one uplink.
 func (u *uplink) verdict(answer string) (Verdict, error) {
 	switch {
 	case answer == "-":
@@ -96,12 +114,11 @@ func storedID(answer string) string {
 
 // parseReply splits the script's reply into the stream's last id before the
 // batch, and an answer per uplink.
-func parseReply(reply any, n int) (prev string, answers []string, err error) {
-	text, _ := reply.(string)
-	if text == "stale" {
+func parseReply(reply string, n int) (prev string, answers []string, err error) {
+	if reply == "stale" {
 		return "", nil, errStale
 	}
-	words := strings.Split(text, " ")
+	words := strings.Split(reply, " ")
 	if len(words) != n+1 {
 		return "", nil, fmt.Errorf("commit script answered %d uplinks of %d", len(words)-1, n)
 	}

@@ -84,6 +84,8 @@ type uplink struct {
 	newest     float64 // newest time of the pack, Unix seconds
 	fixesTime  bool    // the pack says when it was taken, so a repeat can be told
 	heartbeat  bool    // base fields only: nothing to publish
+
+	args args // of the commit script
 }
 
 // decode parses the pack and checks each record.
