@@ -4,41 +4,163 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"m2mbridge/auth"
+	"m2mbridge/bridge/api"
+	"m2mbridge/bridge/fanout"
+	"m2mbridge/bridge/ingest"
 	"m2mbridge/bridge/store"
+	"m2mbridge/bridge/uplink"
+	"m2mbridge/broker"
 )
 
-// Bridge is a running program: its store and its listeners.
+// Bridge is an opened program: its store is connected and its listeners queue
+// what arrives until Run.
 type Bridge struct {
-	store *store.Store
+	cfg       Config
+	log       *slog.Logger
+	store     *store.Store
+	registry  *auth.Registry
+	uplinks   *uplink.Service
+	fanout    *fanout.Fanout
+	ingest    *ingest.Server
+	broker    *broker.Broker
+	api       *api.API
+	listeners []listener
 }
 
-// Address is where a listener can be reached.
-type Address struct{ Name, URL string }
+// grace is how long requests in flight may take to finish at a stop.
+const grace = 5 * time.Second
 
-// Open connects the store and opens the listeners, which then queue what
-// arrives until Run.
+// Open connects the store and opens the listeners.
 func Open(ctx context.Context, c Config, log *slog.Logger) (*Bridge, error) {
-	s, err := store.Open(ctx, store.Config{URL: c.Redis, Data: c.Data, Log: log})
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+	b := &Bridge{cfg: c, log: log}
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(err, b.close())
 	}
-	return &Bridge{store: s}, nil
+	return b, nil
 }
 
-// Addresses lists the listeners, with the ports that were really taken.
-func (b *Bridge) Addresses() []Address { return nil }
+func (b *Bridge) open(ctx context.Context) error {
+	tlsConfig, err := loadTLS(b.cfg)
+	if err != nil {
+		return err
+	}
+	if b.listeners, err = listen(b.cfg); err != nil {
+		return err
+	}
+	keys := auth.Keyspace{Partitions: b.cfg.Partitions}
+	b.store, err = store.Open(ctx, store.Config{URL: b.cfg.Redis, Data: b.cfg.Data, Log: b.log, Probe: probeKeys(keys)})
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	if err := claimPartitions(ctx, b.store.Client, keys); err != nil {
+		return err
+	}
+	return b.wire(keys, tlsConfig)
+}
+
+// wire makes the parts and joins them; none runs yet.
+func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
+	metrics := prometheus.NewRegistry()
+	b.registry, err = auth.NewRegistry(auth.RegistryConfig{
+		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys,
+		SecretKey: b.cfg.SecretKey, AdminKey: b.cfg.AdminKey, CacheBytes: cacheBytes(b.cfg), Log: b.log,
+	})
+	if err != nil {
+		return fmt.Errorf("make registry: %w", err)
+	}
+	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
+		return err
+	}
+	if b.broker, err = broker.New(b.brokerConfig(tlsConfig)); err != nil {
+		return fmt.Errorf("make broker: %w", err)
+	}
+	b.fanout = fanout.New(fanout.Config{
+		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys,
+		Deliver: b.broker, Log: b.log, MaxEvents: b.cfg.EventsMax,
+	})
+	b.ingest = ingest.New(ingest.Config{
+		Uplinks: b.uplinks, Log: b.log, MaxBody: int64(b.cfg.MaxBody), MaxConnections: b.cfg.HTTPMaxConnections,
+		HeaderTimeout: b.cfg.HTTPHeaderTimeout, ReadTimeout: b.cfg.HTTPReadTimeout, IdleTimeout: b.cfg.HTTPIdleTimeout,
+		Metrics: metrics,
+	})
+	metrics.MustRegister(newCollector(b.registry, b.broker))
+	b.api, err = api.New(api.Config{
+		Registry: b.registry, Client: b.store.Client, Keys: keys, CanStore: b.store.CanStore, Changed: b.fanout.Changed,
+		Metrics: metrics, Log: b.log, Version: Version(),
+	})
+	return err
+}
+
+// Run serves until ctx ends, or a part fails, and then stops in this order:
+// stop accepting, finish requests in flight, stop the workers, close Redis.
+// Nothing that was accepted is lost by it.
+func (b *Bridge) Run(ctx context.Context) error {
+	failed := make(chan error, 16)
+	workers := newStage(failed)
+	workers.run("store", b.store.Run)
+	workers.run("registry", b.registry.Run)
+	workers.run("uplinks", b.uplinks.Run)
+	tailing := make(chan struct{})
+	workers.run("fanout", func(ctx context.Context) error { return b.fanout.Run(ctx, func() { close(tailing) }) })
+
+	edges := newStage(failed)
+	go func() {
+		select { // a subscriber that is served must miss nothing from then on
+		case <-tailing:
+			b.serve(edges)
+		case <-edges.ctx.Done():
+		}
+	}()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	b.log.Info("stopping")
+	edges.stop()
+	workers.stop()
+	return errors.Join(err, b.close())
+}
+
+// serve starts answering on every listener.
+func (b *Bridge) serve(edges *stage) {
+	for _, l := range b.listeners {
+		edges.run(l.name, func(ctx context.Context) error {
+			switch l.name {
+			case nameHTTP:
+				return b.ingest.Serve(ctx, l.Listener, grace)
+			case nameAPI:
+				return b.api.Serve(ctx, l.Listener)
+			case namePprof:
+				return servePprof(ctx, l.Listener)
+			}
+			return b.broker.Serve(ctx, l.Listener, l.kind)
+		})
+	}
+}
+
+// close closes what is open; the parts have stopped.
+func (b *Bridge) close() error {
+	var errs []error
+	for _, l := range b.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if b.store != nil {
+		errs = append(errs, b.store.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // Describe says in a few words where things are kept.
 func (b *Bridge) Describe() string { return b.store.Describe() }
-
-// Run serves until ctx ends, stops in order, and closes the store.
-func (b *Bridge) Run(ctx context.Context) error {
-	err := b.store.Run(ctx)
-	if cerr := b.store.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}

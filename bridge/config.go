@@ -28,7 +28,7 @@ type Config struct {
 
 	HTTP               string        `name:"http" env:"M2M_HTTP" default:"127.0.0.1:8080" placeholder:"ADDR" group:"Devices over HTTP" help:"Address for devices' uplinks over HTTP."`
 	MaxBody            Size          `name:"max-body" env:"M2M_MAX_BODY" default:"64KiB" placeholder:"SIZE" group:"Devices over HTTP" help:"Largest body of an uplink, on HTTP and MQTT."`
-	HTTPMaxConnections int           `name:"http-max-connections" env:"M2M_HTTP_MAX_CONNECTIONS" default:"10000" group:"Devices over HTTP" help:"Connections open at once; further ones wait to be accepted. 0: no limit."`
+	HTTPMaxConnections int           `name:"http-max-connections" env:"M2M_HTTP_MAX_CONNECTIONS" default:"10000" group:"Devices over HTTP" help:"Connections open at once; a further one takes the place of an idle one, or is told to try again. 0: no limit."`
 	HTTPHeaderTimeout  time.Duration `name:"http-header-timeout" env:"M2M_HTTP_HEADER_TIMEOUT" default:"10s" group:"Devices over HTTP" help:"Time for a request's header to arrive. 0: no limit."`
 	HTTPReadTimeout    time.Duration `name:"http-read-timeout" env:"M2M_HTTP_READ_TIMEOUT" default:"30s" group:"Devices over HTTP" help:"Time for a whole request to arrive. 0: no limit."`
 	HTTPIdleTimeout    time.Duration `name:"http-idle-timeout" env:"M2M_HTTP_IDLE_TIMEOUT" default:"2m" group:"Devices over HTTP" help:"How long a connection is kept for its next request. 0: no limit."`
@@ -49,7 +49,7 @@ type Config struct {
 
 	Profile       string         `name:"profile" env:"M2M_PROFILE" default:"kpn" placeholder:"kpn|strict" group:"Uplinks" help:"SenML packs taken: kpn also accepts base-only records and other ways of KPN's devices; strict is RFC 8428 to the letter."`
 	Once          string         `name:"once" env:"M2M_ONCE" default:"dedupe" placeholder:"off|observe|dedupe|enforce" group:"Uplinks" help:"The same bytes from the same device, if they fix their time: off stores each; observe stores each and counts; dedupe stores them once; enforce also refuses packs older than the newest by more than --tolerance."`
-	OnceWindow    int            `name:"once-window" env:"M2M_ONCE_WINDOW" default:"64" group:"Uplinks" help:"How many of its last uplinks each device's repeats are recognised among, 1 to 10000."`
+	OnceWindow    int            `name:"once-window" env:"M2M_ONCE_WINDOW" default:"16" group:"Uplinks" help:"How many of its last uplinks each device's repeats are recognised among, 1 to 10000."`
 	Tolerance     time.Duration  `name:"tolerance" env:"M2M_TOLERANCE" default:"10m" group:"Uplinks" help:"How much older than the device's newest a pack may be with --once=enforce."`
 	DeviceRate    float64        `name:"device-rate" env:"M2M_DEVICE_RATE" default:"0" group:"Uplinks" help:"Uplinks per second that each device may send. 0: no limit."`
 	DeviceBurst   int            `name:"device-burst" env:"M2M_DEVICE_BURST" default:"0" group:"Uplinks" help:"Uplinks that a device may send at once with --device-rate. 0: the rate rounded up."`
@@ -57,6 +57,7 @@ type Config struct {
 	UnsignedFrom  []netip.Prefix `name:"unsigned-from" env:"M2M_UNSIGNED_FROM" placeholder:"CIDR,…" group:"Uplinks" help:"Networks from which devices marked unsigned may send without a token. Empty: none."`
 	DeviceCache   Size           `name:"device-cache" env:"M2M_DEVICE_CACHE" default:"64MiB" placeholder:"SIZE" group:"Uplinks" help:"Memory for what is cached of devices. 0: nothing is cached."`
 
+	Pprof     string     `name:"pprof" env:"M2M_PPROF" placeholder:"ADDR" group:"Log" help:"Address of Go's profiler, which asks for no key: keep it on 127.0.0.1. Empty: none."`
 	LogLevel  slog.Level `name:"log-level" env:"M2M_LOG_LEVEL" default:"info" placeholder:"debug|info|warn|error" group:"Log" help:"Least important messages that are logged."`
 	LogFormat string     `name:"log-format" env:"M2M_LOG_FORMAT" default:"text" placeholder:"text|json" group:"Log" help:"Form of the lines on standard error."`
 }

@@ -87,7 +87,7 @@ func (c *Config) checkListeners() error {
 	var errs []error
 	seen := map[string]string{}
 	for _, l := range []struct{ key, address string }{
-		{"http", c.HTTP}, {"api", c.API}, {"mqtt", c.MQTT}, {"mqtt-tls", c.MQTTTLS}, {"mqtt-ws", c.MQTTWS},
+		{"http", c.HTTP}, {"api", c.API}, {"mqtt", c.MQTT}, {"mqtt-tls", c.MQTTTLS}, {"mqtt-ws", c.MQTTWS}, {"pprof", c.Pprof},
 	} {
 		if Off(l.address) {
 			continue

@@ -1,0 +1,252 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+	"m2mbridge/auth/redistest"
+	"m2mbridge/bridge/uplink"
+	"m2mbridge/broker"
+)
+
+const testSecret = "72J3wD2bd49jnMI8S31j2L3vZldH3rSS"
+
+// subscriber takes what is delivered and keeps it.
+type subscriber struct {
+	mu       sync.Mutex
+	msgs     []broker.Message
+	unwanted bool
+}
+
+func (s *subscriber) Deliver(msgs []broker.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.msgs = append(s.msgs, msgs...)
+}
+
+func (s *subscriber) Wants(string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.unwanted
+}
+
+// on gives what came on topics of a prefix.
+func (s *subscriber) on(prefix string) (got []broker.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.msgs {
+		if strings.HasPrefix(m.Topic, prefix) {
+			got = append(got, m)
+		}
+	}
+	return got
+}
+
+// node is one bridge's uplink path and live tail.
+type node struct {
+	uplinks *uplink.Service
+	fanout  *Fanout
+	sub     *subscriber
+	drop    atomic.Bool // own batches do not find room
+}
+
+func start(t *testing.T, s *redistest.Server, keys auth.Keyspace) *node {
+	t.Helper()
+	client := s.Client()
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: client, Blocking: s.Client(), Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{sub: &subscriber{}}
+	n.fanout = New(Config{Client: client, Blocking: s.Client(), Keys: keys, Deliver: n.sub})
+	n.uplinks, err = uplink.New(uplink.Config{Client: client, Keys: keys, Registry: registry, MaxRejects: 100, OnCommit: func(c uplink.Commit) {
+		if !n.drop.Load() {
+			n.fanout.Committed(c)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	background(t, registry.Run)
+	background(t, n.uplinks.Run)
+	background(t, func(ctx context.Context) error { return n.fanout.Run(ctx, func() { close(ready) }) })
+	<-ready
+	return n
+}
+
+func background(t *testing.T, f func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = f(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+func (n *node) send(t *testing.T, id auth.DeviceID, i int) uplink.Verdict {
+	t.Helper()
+	body := fmt.Sprintf(`[{"bn":"%s","bt":%d,"n":"seq","v":%d}]`, id.BaseName(), 1_700_000_000+i, i)
+	return n.uplinks.Accept(context.Background(), &uplink.Message{Via: uplink.MQTT, Login: id, Body: []byte(body)})
+}
+
+// addDevices registers n devices and gives their ids.
+func addDevices(t *testing.T, c redis.UniversalClient, keys auth.Keyspace, n int) (ids []auth.DeviceID) {
+	t.Helper()
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: c, Blocking: c, Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		id := auth.DeviceID(fmt.Sprintf("IMEI:%015d", i))
+		if _, err := registry.PutDevice(t.Context(), auth.Device{ID: id, Secret: testSecret}, auth.Create); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Two nodes store uplinks at once; subscribers of each get every uplink once,
+// in the order of the stream, whichever node stored it.
+func TestTwoNodes(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		var keys auth.Keyspace
+		ids := addDevices(t, s.Client(), keys, 8)
+		nodes := []*node{start(t, s, keys), start(t, s, keys)}
+		const each = 100
+		var wg sync.WaitGroup
+		for i, id := range ids {
+			wg.Go(func() {
+				for k := range each {
+					if v := nodes[i%2].send(t, id, k); v.Outcome != uplink.Stored {
+						t.Errorf("%s %d: %+v", id, k, v)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		want, err := s.Client().XRange(t.Context(), "m2m:{0}:uplinks", "-", "+").Result()
+		if err != nil || len(want) != each*len(ids) {
+			t.Fatalf("%d entries stored, %v", len(want), err)
+		}
+		for i, n := range nodes {
+			n.expect(t, fmt.Sprintf("node %d", i), want)
+		}
+	})
+}
+
+// expect waits until the subscriber has all that is wanted, and compares.
+func (n *node) expect(t *testing.T, name string, want []redis.XMessage) {
+	t.Helper()
+	var got []broker.Message
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		changed := n.fanout.Changed()
+		if got = n.sub.on("uplinks/"); len(got) >= len(want) {
+			break
+		}
+		select {
+		case <-changed:
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d delivered, want %d", name, len(got), len(want))
+	}
+	for i, m := range got {
+		if m.ID != want[i].ID || string(m.Payload) != want[i].Values["pack"] || m.Topic != "uplinks/IMEI/"+m.Device.Value() {
+			t.Fatalf("%s: message %d is %s on %s, want %s", name, i, m.ID, m.Topic, want[i].ID)
+		}
+	}
+}
+
+// What is stored while Redis comes and goes reaches subscribers all the same.
+func TestRedisRestarts(t *testing.T) {
+	s := redistest.Start(t, redistest.AppendOnly())
+	ids := addDevices(t, s.Client(), auth.Keyspace{}, 1)
+	n := start(t, s, auth.Keyspace{})
+	other := start(t, s, auth.Keyspace{})
+	for i := range 30 {
+		if i%10 == 5 {
+			s.Kill()
+			s.Restart()
+		}
+		for deadline := time.Now().Add(10 * time.Second); !n.send(t, ids[0], i).Outcome.Accepted(); {
+			if time.Now().After(deadline) {
+				t.Fatal("service did not resume")
+			}
+		}
+	}
+	want, err := s.Client().XRange(t.Context(), "m2m:{0}:uplinks", "-", "+").Result()
+	if err != nil || len(want) != 30 {
+		t.Fatalf("%d entries stored, %v", len(want), err)
+	}
+	n.expect(t, "own", want)
+	other.expect(t, "other", want)
+}
+
+// An own batch that was dropped for want of room is read from the stream.
+func TestDroppedBatch(t *testing.T) {
+	s := redistest.Start(t)
+	ids := addDevices(t, s.Client(), auth.Keyspace{}, 1)
+	n := start(t, s, auth.Keyspace{})
+	for i := range 20 {
+		n.drop.Store(i%3 == 1)
+		n.send(t, ids[0], i)
+	}
+	want, err := s.Client().XRange(t.Context(), "m2m:{0}:uplinks", "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.expect(t, "node", want)
+}
+
+// Rejects reach those who may see them, on the topic of the claimed device; a
+// claim that is no device id makes no topic.
+func TestRejects(t *testing.T) {
+	s := redistest.Start(t)
+	n := start(t, s, auth.Keyspace{})
+	n.uplinks.Reject(uplink.Reject{Device: "IMEI:356726104408422", Via: uplink.HTTP, At: time.Now(), Reason: "token-wrong", Detail: "d", Body: []byte("\xff")})
+	n.uplinks.Reject(uplink.Reject{Device: "#/+", Via: uplink.MQTT, At: time.Now(), Reason: "login"})
+	var got []broker.Message
+	for deadline := time.Now().Add(5 * time.Second); len(got) < 2 && time.Now().Before(deadline); {
+		select {
+		case <-n.fanout.Changed():
+		case <-time.After(50 * time.Millisecond):
+		}
+		got = n.sub.on("rejects/")
+	}
+	if len(got) != 2 || got[0].Topic != "rejects/IMEI/356726104408422" || got[1].Topic != "rejects/UNKNOWN/-" {
+		t.Fatalf("got %+v", got)
+	}
+	if p := string(got[0].Payload); !strings.Contains(p, `"reason":"token-wrong"`) || !strings.Contains(p, `"bodyBase64":"/w=="`) {
+		t.Errorf("payload %s", p)
+	}
+}
+
+// A gap is noted in the events stream.
+func TestGap(t *testing.T) {
+	s := redistest.Start(t)
+	n := start(t, s, auth.Keyspace{})
+	n.fanout.Gap(broker.Gap{App: "app", ClientID: "c1", From: "1-0", To: "9-0", Count: 7})
+	c := s.Client()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		got, err := c.XRange(t.Context(), "m2m:{0}:events", "-", "+").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) == 1 {
+			if e := got[0].Values; e["kind"] != "gap" || e["id"] != "app/c1" || !strings.Contains(e["cause"].(string), "7 messages from 1-0 to 9-0") {
+				t.Errorf("event %v", e)
+			}
+			return
+		}
+	}
+	t.Fatal("no event")
+}

@@ -1,0 +1,90 @@
+package bridge
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"m2mbridge/auth"
+	"m2mbridge/bridge/uplink"
+	"m2mbridge/broker"
+	"m2mbridge/senml"
+)
+
+func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer) uplink.Config {
+	c := b.cfg
+	profile := senml.KPN
+	if c.Profile == "strict" {
+		profile = senml.Strict
+	}
+	return uplink.Config{
+		Client: b.store.Client, Keys: keys, Registry: b.registry, Log: b.log,
+		SenML: senml.Options{Profile: profile},
+		Once:  uplink.Once(c.Once), Window: c.OnceWindow, Tolerance: c.Tolerance,
+		KeepRaw: c.KeepRaw, MaxUplinks: c.UplinksMax, MaxAge: c.UplinksAge,
+		MaxRejects: c.RejectsMax, RejectRate: float64(c.RejectRate),
+		DeviceRate: c.DeviceRate, DeviceBurst: c.DeviceBurst,
+		RevealUnknown: c.RevealUnknown, TrailingNUL: c.TrailingNUL, UnsignedFrom: c.UnsignedFrom,
+		Metrics:  uplink.NewMetrics(metrics),
+		OnCommit: func(done uplink.Commit) { b.fanout.Committed(done) },
+	}
+}
+
+func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
+	c := b.cfg
+	return broker.Config{
+		Registry: b.registry, Log: b.log, TLS: tlsConfig,
+		Submit: b.submit, Reject: b.rejectMQTT,
+		OnGap:     func(g broker.Gap) { b.fanout.Gap(g) },
+		MaxPacket: int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,
+		ShutdownGrace: grace,
+	}
+}
+
+// submit hands a device's publish to the uplink path.
+func (b *Bridge) submit(u broker.Uplink, done func(broker.Outcome)) {
+	m := &uplink.Message{
+		Via: uplink.MQTT, Remote: u.Remote, Body: u.Payload, Token: u.Token, HasToken: u.HasToken, Login: u.Device,
+	}
+	b.uplinks.Submit(context.Background(), m, func(v uplink.Verdict) { done(outcome(v)) })
+}
+
+// MQTT 5 reason codes of refusals (DESIGN §5).
+const (
+	codeNotAuthorized  = 0x87
+	codeQuotaExceeded  = 0x97
+	codePayloadInvalid = 0x99
+)
+
+// outcome spells a verdict for MQTT.
+func outcome(v uplink.Verdict) broker.Outcome {
+	o := broker.Outcome{Reason: v.Detail}
+	switch v.Outcome {
+	case uplink.Unavailable:
+		o.Unavailable = true
+	case uplink.BadPack:
+		o.Code = codePayloadInvalid
+	case uplink.TokenMissing, uplink.Forbidden, uplink.Unknown:
+		o.Code = codeNotAuthorized
+	case uplink.RateLimited:
+		o.Code = codeQuotaExceeded
+	}
+	return o
+}
+
+// rejectMQTT writes what the broker refused by itself to the rejects stream.
+func (b *Bridge) rejectMQTT(r broker.Refusal) {
+	b.uplinks.Reject(uplink.Reject{
+		Device: string(r.Device), Via: uplink.MQTT, At: time.Now(),
+		Reason: r.Reason, Detail: r.Detail, Remote: r.Remote, Body: r.Body,
+	})
+}
+
+// cacheBytes is the registry's bound; there 0 is the default, here none.
+func cacheBytes(c Config) int64 {
+	if c.DeviceCache == 0 {
+		return -1
+	}
+	return int64(c.DeviceCache)
+}
