@@ -2,13 +2,27 @@ package broker
 
 import (
 	"context"
-	"errors"
-	"net"
+	"sync"
+	"sync/atomic"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
 )
 
 // Broker is the MQTT edge of one process.
 type Broker struct {
-	cfg Config
+	cfg      Config
+	mochi    *mqtt.Server
+	gate     gate
+	sessions sessions
+	index    index
+	flusher  flusher
+	changes  changes
+	count    counters
+	blind    atomic.Int64 // Unix ns until which the registry is not asked for labels
+
+	mu      sync.Mutex
+	stopped bool
+	fronts  map[*front]struct{}
 }
 
 // New makes a broker; it serves nothing until Serve.
@@ -17,49 +31,53 @@ func New(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Broker{cfg: cfg}, nil
+	b := &Broker{cfg: cfg, fronts: map[*front]struct{}{}}
+	b.gate = gate{cfg: &b.cfg, perAddr: map[string]int{}}
+	b.sessions = newSessions()
+	b.index = newIndex()
+	b.changes.quit = make(chan struct{})
+	if b.mochi, err = newMochi(&b.cfg); err != nil {
+		return nil, err
+	}
+	cfg.Registry.OnChange(b.changed)
+	return b, nil
 }
 
-// Serve takes connections from ln until ctx ends or Shutdown is called. When it
-// returns, ln is closed, and so is every connection it accepted. Several
-// listeners may be served at once.
-func (b *Broker) Serve(ctx context.Context, ln net.Listener, kind Kind) error {
-	return errors.ErrUnsupported
+func (b *Broker) addFront(f *front) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return false
+	}
+	b.fronts[f] = struct{}{}
+	return true
+}
+
+func (b *Broker) removeFront(f *front) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.fronts, f)
 }
 
 // Shutdown stops the listeners, lets uplinks in flight be answered until ctx
 // ends, tells the clients to go, and returns when all connections are closed.
-func (b *Broker) Shutdown(ctx context.Context) error { return nil }
-
-// Deliver takes messages to their subscribers, in order. It is called by one
-// goroutine per partition and never waits for a subscriber.
-func (b *Broker) Deliver(msgs []Message) {}
-
-// Wants tells cheaply whether anybody may be subscribed below a prefix such as "uplinks/".
-func (b *Broker) Wants(prefix string) bool { return false }
-
-// Stats are counters since the start, and what is open now.
-type Stats struct {
-	Connections  int64 // open, before login too
-	Unauthorised int64 // of them, before login
-	Devices      int64 // sessions of devices
-	Apps         int64 // sessions of apps
-
-	Subscriptions int64
-	InFlight      int64 // uplinks without a verdict
-
-	Accepted  int64 // connections, since the start
-	Turned    int64 // connections closed because of a limit
-	TakenOver int64 // sessions ended by a new one of the same client
-	Cut       int64 // connections cut because the peer took nothing
-	Panics    int64 // connections ended by a packet that the decoder could not take
-
-	Published int64          // publishes of clients
-	Delivered int64          // messages given to connections
-	Gaps      int64          // times a session was told that it missed messages
-	Missed    int64          // messages missed in all
-	Refused   map[byte]int64 // refusals by MQTT 5 reason code, logins and publishes
+// No will is published: it is not the devices that failed.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	if !b.stopped {
+		b.stopped = true
+		close(b.changes.quit)
+	}
+	fronts := make([]*front, 0, len(b.fronts))
+	for f := range b.fronts {
+		fronts = append(fronts, f)
+	}
+	b.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, f := range fronts {
+		wg.Go(func() { f.shutdown(ctx) })
+	}
+	wg.Wait()
+	b.changes.wait()
+	return ctx.Err()
 }
-
-// Stats gives the counters.
-func (b *Broker) Stats() Stats { return Stats{} }

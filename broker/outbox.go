@@ -1,0 +1,189 @@
+package broker
+
+import (
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// outbox is what goes to one subscriber: what waits, what is unacknowledged,
+// and what it missed. It never holds a publisher up: when too much waits, the
+// subscriber misses messages, and is told which. Guarded by session.mu.
+type outbox struct {
+	window  window
+	queue   []*frame // waits for the window or the connection
+	head    int      // of queue
+	reliant int      // of those in queue, how many are of QoS 1
+	gap     gap
+	maxSize uint32 // of a packet that the client takes; 0: any
+	limit   int    // of queue
+	held    bool   // nothing is sent
+}
+
+// gap is a run of messages that a session missed.
+type gap struct {
+	from, to string
+	count    int
+	qos      byte // of the best of them
+}
+
+func (g *gap) add(m *frame) {
+	if g.count == 0 {
+		g.from = m.msg.ID
+	}
+	g.to = m.msg.ID
+	g.count++
+	if m.idAt > 0 {
+		g.qos = 1
+	}
+}
+
+func (o *outbox) init(c *Config, p *packets.Properties) {
+	o.limit, o.maxSize = c.MaxQueue, p.MaximumPacketSize
+	o.window.limit = c.Window
+	if p.ReceiveMaximum > 0 { // [MQTT-3.3.4-9]
+		o.window.limit = min(o.window.limit, int(p.ReceiveMaximum))
+	}
+}
+
+func (o *outbox) waiting() int { return len(o.queue) - o.head }
+
+// offer gives the session a message, or has it miss it, as it does one that it
+// perhaps may not read. It is false if nothing was written. Called with session.mu held.
+func (s *session) offer(f *frame, may bool) bool {
+	o := &s.outbox
+	switch {
+	case s.ended:
+		return false
+	case !may, o.maxSize > 0 && len(f.bytes) > int(o.maxSize): // [MQTT-3.1.2-24]
+		s.miss(f)
+		return s.pump()
+	case o.waiting() == 0 && o.gap.count == 0 && s.send(f):
+		return true
+	case o.gap.count > 0 || o.waiting() >= o.limit:
+		s.miss(f)
+		return s.pump()
+	}
+	s.enqueue(f)
+	return false
+}
+
+// miss notes that the session will not get f. A backlog of QoS 0 alone is
+// missed with it: such a subscriber goes on in the present.
+func (s *session) miss(f *frame) {
+	o := &s.outbox
+	if o.waiting() > 0 && o.reliant == 0 && f.idAt == 0 {
+		for _, old := range o.queue[o.head:] {
+			o.gap.add(old)
+		}
+		s.b.count.missed.Add(int64(o.waiting()))
+		o.queue, o.head = nil, 0
+	}
+	o.gap.add(f)
+	s.b.count.missed.Add(1)
+}
+
+func (s *session) enqueue(f *frame) {
+	o := &s.outbox
+	if o.head > 0 && len(o.queue) == cap(o.queue) {
+		n := copy(o.queue, o.queue[o.head:])
+		clear(o.queue[n:])
+		o.queue, o.head = o.queue[:n], 0
+	}
+	o.queue = append(o.queue, f)
+	if f.idAt > 0 {
+		o.reliant++
+	}
+}
+
+// send writes f if window and connection have room.
+func (s *session) send(f *frame) bool {
+	w := &s.outbox.window
+	if s.outbox.held {
+		return false
+	}
+	if f.idAt == 0 {
+		return s.sent(s.conn.put(f, 0))
+	}
+	if w.full() {
+		return false
+	}
+	id := w.take(f)
+	if !s.conn.put(f, id) {
+		w.give(id)
+		return false
+	}
+	return s.sent(true)
+}
+
+func (s *session) sent(ok bool) bool {
+	if ok {
+		s.b.count.delivered.Add(1)
+	}
+	return ok
+}
+
+// pump sends what waits, as far as there is room, and then tells of what was
+// missed. It is true if it wrote something. Called with session.mu held.
+func (s *session) pump() (wrote bool) {
+	o := &s.outbox
+	for o.waiting() > 0 {
+		f := o.queue[o.head]
+		if !s.send(f) {
+			return wrote
+		}
+		if f.idAt > 0 {
+			o.reliant--
+		}
+		o.queue[o.head] = nil
+		o.head++
+		wrote = true
+	}
+	o.queue, o.head = nil, 0
+	if o.gap.count > 0 && !o.held && s.conn.hasRoom() && s.send(o.gap.frame(s.version)) {
+		g := o.gap
+		o.gap = gap{}
+		s.tellGap(g)
+		return true
+	}
+	return wrote
+}
+
+// acknowledged is a PUBACK: the window has room again.
+func (s *session) acknowledged(id uint16) *ending {
+	s.mu.Lock()
+	if s.outbox.window.give(id) {
+		s.pump()
+		s.outbox.window.shrink()
+	}
+	groups := s.groups()
+	s.mu.Unlock()
+	feed(groups)
+	return nil
+}
+
+// hold stops the sending of messages, or lets it go on.
+func (s *session) hold(on bool) {
+	s.mu.Lock()
+	s.outbox.held = on
+	s.mu.Unlock()
+	if !on {
+		s.roomy()
+	}
+}
+
+// roomy is called when the connection has room again.
+func (s *session) roomy() {
+	s.mu.Lock()
+	if !s.ended {
+		s.pump()
+	}
+	groups := s.groups()
+	s.mu.Unlock()
+	feed(groups)
+}
+
+// abandon forgets what waits, and gives what the session missed and was not told.
+func (o *outbox) abandon() gap {
+	g := o.gap
+	o.queue, o.head, o.reliant, o.gap = nil, 0, 0, gap{}
+	return g
+}

@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// receive reads the packet behind a fixed header and acts on it; not nil when
+// it ends the session.
+func (s *session) receive(fh *packets.FixedHeader) *ending {
+	pk, err := s.decode(fh)
+	if err != nil {
+		e := s.unread(err)
+		return &e
+	}
+	switch fh.Type {
+	case packets.Publish:
+		return s.publish(&pk)
+	case packets.Puback:
+		return s.acknowledged(pk.PacketID)
+	case packets.Pubrel:
+		return s.released(pk.PacketID)
+	case packets.Subscribe:
+		return s.subscribe(&pk)
+	case packets.Unsubscribe:
+		return s.unsubscribed(&pk)
+	case packets.Disconnect:
+		return s.goodbye(&pk)
+	}
+	// A second CONNECT [MQTT-3.1.0-2], AUTH without a method (MQTT 5 §4.12), answers to
+	// what we never send (PUBREC, PUBCOMP), a server's packets.
+	return &ending{code: codeProtocolError, reason: fmt.Sprintf("unexpected %s packet", packets.PacketNames[fh.Type]), will: true}
+}
+
+// decode has Mochi decode a packet; where its decoder panics, the packet is malformed.
+func (s *session) decode(fh *packets.FixedHeader) (pk packets.Packet, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.b.count.panics.Add(1)
+			s.b.cfg.Log.Warn("packet broke its decoder", "type", packets.PacketNames[fh.Type], "remote", s.cl.Net.Remote, "panic", r)
+			err = packets.ErrMalformedPacket
+		}
+	}()
+	return s.cl.ReadPacket(fh)
+}
+
+// goodbye is a client's DISCONNECT: only the plain one drops its will [MQTT-3.14.4-3].
+func (s *session) goodbye(pk *packets.Packet) *ending {
+	if pk.Properties.SessionExpiryInterval > 0 { // it was told zero in CONNACK (MQTT 5 §3.14.2.2.2)
+		return &ending{code: codeProtocolError, reason: "session expiry of a session that cannot persist", will: true}
+	}
+	e := endGoodbye
+	if s.version == version5 && pk.ReasonCode != codeSuccess {
+		e = endLost
+	}
+	return &e
+}
