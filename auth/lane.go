@@ -20,7 +20,7 @@ type lane struct {
 
 	mu      sync.Mutex
 	leading int
-	waiting []*ask // empty unless leading == leaders
+	waiting []*ask // those in no pipeline, without the leaders; empty unless leading == leaders
 }
 
 // ask is one lookup.
@@ -69,14 +69,14 @@ func (l *lane) look(ctx context.Context, id DeviceID) (text string, found bool, 
 func (l *lane) join(a *ask) (leads bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) >= l.limit {
-		return false, ErrBusy
-	}
-	l.waiting = append(l.waiting, a)
 	if l.leading < l.leaders {
 		l.leading++
 		return true, nil
 	}
+	if len(l.waiting) >= l.limit {
+		return false, ErrBusy
+	}
+	l.waiting = append(l.waiting, a)
 	return false, nil
 }
 
@@ -98,9 +98,9 @@ func (l *lane) await(ctx context.Context, a *ask) (leads bool, err error) {
 	}
 }
 
-// lead runs one pipeline, in which own is, and hands on.
+// lead runs one pipeline for its own lookup and those waiting, and hands on.
 func (l *lane) lead(own *ask) {
-	asks := l.take()
+	asks := l.take(own)
 	l.run(asks)
 	for _, a := range asks {
 		if a != own {
@@ -110,12 +110,13 @@ func (l *lane) lead(own *ask) {
 	l.handOn()
 }
 
-// take removes the lookups of the next pipeline from the queue.
-func (l *lane) take() []*ask {
+// take removes the lookups that go with own from the queue.
+func (l *lane) take(own *ask) []*ask {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(len(l.waiting), l.batch)
-	asks := append([]*ask(nil), l.waiting[:n]...)
+	n := min(len(l.waiting), l.batch-1)
+	asks := append(make([]*ask, 0, n+1), own)
+	asks = append(asks, l.waiting[:n]...)
 	l.waiting = append(l.waiting[:0], l.waiting[n:]...)
 	return asks
 }
@@ -148,12 +149,13 @@ func (l *lane) run(asks []*ask) {
 func (l *lane) handOn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.waiting) > 0 && l.waiting[0].gone {
-		l.waiting = append(l.waiting[:0], l.waiting[1:]...)
+	for i, a := range l.waiting {
+		if !a.gone {
+			l.waiting = append(l.waiting[:0], l.waiting[i+1:]...)
+			a.turn <- true
+			return
+		}
 	}
-	if len(l.waiting) == 0 {
-		l.leading--
-		return
-	}
-	l.waiting[0].turn <- true
+	l.waiting = l.waiting[:0]
+	l.leading--
 }

@@ -94,10 +94,10 @@ func (r *Registry) list(ctx context.Context, q ListQuery, indexes []string, key 
 // idsAfter gives the next ids of all indexes together, as many as the page has; more says whether there are others.
 func (r *Registry) idsAfter(ctx context.Context, q ListQuery, indexes []string) (ids []string, more bool, err error) {
 	args := redis.ZRangeArgs{ByLex: true, Start: "-", Stop: "+", Count: int64(q.Limit) + 1, Rev: q.Reverse}
-	switch {
-	case q.After != "" && q.Reverse:
-		args.Stop = "(" + q.After
-	case q.After != "":
+	if q.Reverse {
+		args.Start, args.Stop = args.Stop, args.Start
+	}
+	if q.After != "" {
 		args.Start = "(" + q.After
 	}
 	pipe := r.client.Pipeline()

@@ -39,11 +39,9 @@ func TrimNULs(body []byte) []byte {
 }
 
 func unhex(c byte) (v byte, ok bool) {
-	switch c = lower(c); {
-	case isDigit(c):
-		return c - '0', true
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10, true
+	if v = c - '0'; v < 10 {
+		return v, true
 	}
-	return 0, false
+	v = (c | 0x20) - 'a' // | 0x20 lowers a letter, and makes no other byte one
+	return v + 10, v < 6
 }

@@ -244,6 +244,7 @@ func TestRefusalsCostTheSame(t *testing.T) {
 			t.Fatalf("verify %s: %v", id, err)
 		}
 	}
+	awaitLastSecret(t, r, uuid, 2) // or the record of it would be counted
 	put(t, r, Device{ID: other, Disabled: true})
 	const unknown = DeviceID("IMEI:000000000000000")
 	nul := append(body[:len(body):len(body)], 0)
@@ -298,7 +299,8 @@ func TestSecretInUseIsRecordedOncePerChange(t *testing.T) {
 	if _, err := r.RotateSecret(t.Context(), imei, newer); err != nil {
 		t.Fatalf("rotate: %v", err)
 	}
-	r.await(Change{Kind: ChangeDevice, Device: imei})
+	r.await(Change{Kind: ChangeDevice, Device: imei}) // the device
+	r.await(Change{Kind: ChangeDevice, Device: imei}) // its new secret
 	uses := func(with string, slot int) {
 		t.Helper()
 		counted.take()
@@ -307,19 +309,7 @@ func TestSecretInUseIsRecordedOncePerChange(t *testing.T) {
 				t.Fatalf("verify = %+v, %v", p, err)
 			}
 		}
-		limit := time.Now().Add(patience)
-		for {
-			d, err := r.GetDevice(t.Context(), imei)
-			if err != nil {
-				t.Fatalf("get: %v", err)
-			}
-			if d.LastSecret == slot {
-				break
-			}
-			if time.Now().After(limit) {
-				t.Fatalf("last secret = %d, want %d", d.LastSecret, slot)
-			}
-		}
+		awaitLastSecret(t, r.Registry, imei, slot)
 		if n := strings.Count(counted.take(), "evalsha"); n != 1 {
 			t.Errorf("%d writes, want 1", n)
 		}
@@ -327,4 +317,21 @@ func TestSecretInUseIsRecordedOncePerChange(t *testing.T) {
 	uses(secret, 2)
 	uses(newer, 1)
 	uses(secret, 2)
+}
+
+// awaitLastSecret returns when it has been recorded which secret matched.
+func awaitLastSecret(t *testing.T, r *Registry, id DeviceID, want int) {
+	t.Helper()
+	for limit := time.Now().Add(patience); ; {
+		d, err := r.GetDevice(t.Context(), id)
+		if err != nil {
+			t.Fatalf("get: %v", err)
+		}
+		if d.LastSecret == want {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("last secret = %d, want %d", d.LastSecret, want)
+		}
+	}
 }
