@@ -225,7 +225,7 @@ func TestRejects(t *testing.T) {
 	if len(got) != 2 || got[0].Topic != "rejects/IMEI/356726104408422" || got[1].Topic != "rejects/UNKNOWN/-" {
 		t.Fatalf("got %+v", got)
 	}
-	if p := string(got[0].Payload); !strings.Contains(p, `"reason":"token-wrong"`) || !strings.Contains(p, `"bodyBase64":"/w=="`) {
+	if p := string(got[0].Payload); !strings.Contains(p, `"reason":"token-wrong"`) || !strings.Contains(p, `"body":"/w=="`) {
 		t.Errorf("payload %s", p)
 	}
 }

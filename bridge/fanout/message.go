@@ -3,7 +3,7 @@ package fanout
 import (
 	"encoding/json"
 	"strconv"
-	"unicode/utf8"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -36,8 +36,8 @@ func rejectMessage(e redis.XMessage) (broker.Message, bool) {
 		device = ""
 	}
 	payload, err := json.Marshal(reject{
-		ID: e.ID, Device: field(e, "device"), Via: field(e, "via"), At: number(e, "at"), Reason: field(e, "reason"),
-		Detail: field(e, "detail"), Remote: field(e, "remote"), Body: text(field(e, "body")), BodyBase64: binary(field(e, "body")),
+		ID: e.ID, Device: field(e, "device"), Via: field(e, "via"), At: instant(e), Reason: field(e, "reason"),
+		Detail: field(e, "detail"), Remote: field(e, "remote"), Body: []byte(field(e, "body")),
 	})
 	return broker.Message{Topic: topic, Payload: payload, ID: e.ID, Device: device}, err == nil
 }
@@ -49,31 +49,33 @@ func eventMessage(e redis.XMessage) (broker.Message, bool) {
 	if err != nil || kind == "" {
 		return broker.Message{}, false
 	}
-	payload, err := json.Marshal(event{ID: field(e, "id"), Device: string(device), At: number(e, "at"), Kind: kind, State: field(e, "state"), Cause: field(e, "cause")})
+	payload, err := json.Marshal(event{
+		ID: e.ID, Device: device, At: instant(e), Kind: kind,
+		Subject: field(e, "id"), State: field(e, "state"), Cause: field(e, "cause"),
+	})
 	return broker.Message{Topic: "events/" + device.Type() + "/" + device.Value() + "/" + kind, Payload: payload, ID: e.ID, Device: device}, err == nil
 }
 
-// reject as JSON. The body is unverified: text when it is UTF-8, else base64.
+// reject and event are in JSON what GET /v1/rejects and /v1/events give.
 type reject struct {
-	ID         string `json:"id"`
-	Device     string `json:"device,omitempty"`
-	Via        string `json:"via"`
-	At         int64  `json:"at"`
-	Reason     string `json:"reason"`
-	Detail     string `json:"detail"`
-	Remote     string `json:"remote,omitempty"`
-	Body       string `json:"body,omitempty"`
-	BodyBase64 []byte `json:"bodyBase64,omitempty"`
+	ID     string    `json:"id"`
+	Device string    `json:"device,omitempty"`
+	Via    string    `json:"via"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+	Detail string    `json:"detail,omitempty"`
+	Remote string    `json:"remote,omitempty"`
+	Body   []byte    `json:"body,omitempty"` // unverified, so base64
 }
 
-// event as JSON.
 type event struct {
-	ID     string `json:"id,omitempty"`
-	Device string `json:"device"`
-	At     int64  `json:"at"`
-	Kind   string `json:"kind"`
-	State  string `json:"state,omitempty"`
-	Cause  string `json:"cause,omitempty"`
+	ID      string        `json:"id"`
+	Device  auth.DeviceID `json:"device"`
+	At      time.Time     `json:"at"`
+	Kind    string        `json:"kind"`
+	Subject string        `json:"subject,omitempty"`
+	State   string        `json:"state"`
+	Cause   string        `json:"cause,omitempty"`
 }
 
 func field(e redis.XMessage, name string) string {
@@ -81,21 +83,8 @@ func field(e redis.XMessage, name string) string {
 	return s
 }
 
-func number(e redis.XMessage, name string) int64 {
-	n, _ := strconv.ParseInt(field(e, name), 10, 64)
-	return n
-}
-
-func text(body string) string {
-	if utf8.ValidString(body) {
-		return body
-	}
-	return ""
-}
-
-func binary(body string) []byte {
-	if utf8.ValidString(body) {
-		return nil
-	}
-	return []byte(body)
+// instant is the entry's receipt, at.
+func instant(e redis.XMessage) time.Time {
+	ms, _ := strconv.ParseInt(field(e, "at"), 10, 64)
+	return time.UnixMilli(ms).UTC()
 }

@@ -50,6 +50,24 @@ func (s *Service) claimed(u *uplink, first *senml.Record) (auth.DeviceID, error)
 	return id, nil
 }
 
+// claimant is whose uplink a refused one seemed to be, for the rejects stream:
+// also of a pack that could not be read to its end.
+func (u *uplink) claimant() auth.DeviceID {
+	switch {
+	case u.id != "":
+		return u.id
+	case u.msg.Login != "":
+		return u.msg.Login
+	case len(u.pack.Records) == 0:
+		return ""
+	}
+	id, _, err := auth.ParseBaseName(u.pack.Records[0].BaseName)
+	if err != nil {
+		return ""
+	}
+	return id
+}
+
 // fits holds the claimed device against what the edge knows of the peer.
 func (u *uplink) fits() error {
 	if u.msg.Login != "" && u.id != u.msg.Login {

@@ -35,6 +35,24 @@ func TestRejectEntry(t *testing.T) {
 	}
 }
 
+// A pack that cannot be read to its end is still told of its claimant.
+func TestRejectClaimant(t *testing.T) {
+	r := newRig(t, redistest.Start(t), Config{MaxRejects: 100})
+	r.send(`[{"bn":"urn:dev:IMEI:356726104408422:","n":"a","v":NaN}]`, testSecret)
+	r.send(``, testSecret)
+	r.accept(&Message{Via: MQTT, Login: testID, Body: []byte("{")})
+	r.rejects.flush()
+	entries, err := r.client.XRange(t.Context(), RejectsKey(r.cfg.Keys, 0), "-", "+").Result()
+	if err != nil || len(entries) != 3 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	for i, want := range []string{string(testID), "", string(testID)} {
+		if got := entries[i].Values["device"]; got != want {
+			t.Errorf("entry %d of %q, want %q", i, got, want)
+		}
+	}
+}
+
 // A flood fills neither Redis nor the queue, and what is not written is told.
 func TestRejectFlood(t *testing.T) {
 	r := newRig(t, redistest.Start(t), Config{MaxRejects: 200, RejectRate: 500})

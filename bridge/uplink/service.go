@@ -165,7 +165,7 @@ func (s *Service) refuse(u *uplink, err error) Verdict {
 		s.stored.failed(err)
 		return Verdict{Outcome: Unavailable, Reason: r.Reason, Detail: r.Detail, RetryAfter: retryAfter}
 	}
-	s.rejects.add(Reject{Device: string(u.id), Via: u.msg.Via, At: u.at, Reason: r.Reason, Detail: r.Detail, Remote: u.msg.Remote, Body: u.msg.Body})
+	s.rejects.add(Reject{Device: string(u.claimant()), Via: u.msg.Via, At: u.at, Reason: r.Reason, Detail: r.Detail, Remote: u.msg.Remote, Body: u.msg.Body})
 	return Verdict{Outcome: r.Outcome, Reason: r.Reason, Detail: r.Detail, RetryAfter: r.RetryAfter}
 }
 

@@ -91,6 +91,7 @@ type uplink struct {
 // decode parses the pack and checks each record.
 func (s *Service) decode(u *uplink) error {
 	u.body = u.msg.Body
+	u.pack.Records = u.pack.Records[:0] // those of the uplink before
 	if s.cfg.TrailingNUL && u.msg.PathType != "DVNUUID" {
 		u.body = trimNUL(u.body)
 	}

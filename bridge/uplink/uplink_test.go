@@ -40,7 +40,7 @@ func TestVerdicts(t *testing.T) {
 			{"wrong path", post(`[{"bn":"urn:dev:DVNUUID:5f4dcc3b-5aa7-4d5e-8f63-0123456789ab:","n":"a","v":1}]`, "none"), BadPack, "wrong-path", "/ingestion/ip/senml/v1"},
 			{"token missing", post(good, "none"), TokenMissing, "token-missing", "Things-Message-Token"},
 			{"token wrong", post(good, tokenOf(good, "x"+testSecret)), Forbidden, "token-wrong", sameRefusal},
-			{"token malformed", post(good, "zz"), Forbidden, "token-malformed", sameRefusal},
+			{"token malformed", post(good, "zz"), Forbidden, "token-malformed", "64 hex digits"},
 			{"device unknown", post(timeless("IMEI:222222222222222", 1), tokenOf(timeless("IMEI:222222222222222", 1), testSecret)), Forbidden, "device-unknown", sameRefusal},
 			{"device disabled", post(timeless(disabled, 1), tokenOf(timeless(disabled, 1), testSecret)), Forbidden, "device-disabled", sameRefusal},
 			{"MQTT without base name", Message{Via: MQTT, Login: testID, Body: []byte(`[{"n":"a","v":1}]`)}, Stored, "", ""},

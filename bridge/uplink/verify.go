@@ -81,7 +81,7 @@ func (s *Service) verifyRefusal(err error) *Refusal {
 	case errors.Is(err, auth.ErrDisabled):
 		return refusal(Forbidden, "device-disabled", sameRefusal)
 	case errors.Is(err, auth.ErrTokenMalformed):
-		return refusal(Forbidden, "token-malformed", sameRefusal)
+		return refusal(Forbidden, "token-malformed", "the message token is not 64 hex digits")
 	case errors.Is(err, auth.ErrWrongToken):
 		return refusal(Forbidden, "token-wrong", sameRefusal)
 	}
