@@ -1,0 +1,27 @@
+# The tests run the real things: redis-server, Debian's MQTT clients, curl and
+# buildah. `make test` installs what is missing where it may; elsewhere the
+# tests that need it are skipped with their reason.
+
+FUZZTIME  ?= 10s
+TESTFLAGS ?= -timeout 8m
+
+.PHONY: build test check tools bench fuzz
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o m2mbridge .
+
+test: tools check
+	go test -race $(TESTFLAGS) ./...
+
+check:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }
+	go vet ./...
+
+tools:
+	@.ci/tools
+
+bench:
+	go run ./bridge/bench
+
+fuzz:
+	@.ci/fuzz $(FUZZTIME)
