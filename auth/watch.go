@@ -127,13 +127,18 @@ func (w *watcher) follow(ctx context.Context) error {
 func (s *changeStream) seek(ctx context.Context, c redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, replyLimit)
 	defer cancel()
-	newest, err := c.XRevRangeN(ctx, s.key, "+", "-", 1).Result()
-	if err != nil {
+	tx := c.TxPipeline()
+	newest, count := tx.XRevRangeN(ctx, s.key, "+", "-", 1), tx.Get(ctx, s.countKey)
+	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("find the end of %s: %w", s.key, err)
 	}
-	s.last, s.count, s.owed = "0-0", 0, 0
-	if len(newest) > 0 {
-		s.last, s.count = newest[0].ID, changeNumber(newest[0])
+	s.last, s.owed = "0-0", 0
+	if entries := newest.Val(); len(entries) > 0 {
+		s.last = entries[0].ID
+	}
+	var err error
+	if s.count, err = count.Int64(); err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("read %s: %w", s.countKey, err)
 	}
 	return nil
 }
