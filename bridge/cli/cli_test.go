@@ -123,7 +123,7 @@ func TestEveryFlagIsDocumented(t *testing.T) {
 	var walk func(n *kong.Node)
 	walk = func(n *kong.Node) {
 		for _, f := range n.Flags {
-			if f.Name == "help" || f.Name == "version" {
+			if f.Name == "help" || f.Name == "version" || f.Hidden {
 				continue
 			}
 			if names := s.names[f.Value]; !strings.HasPrefix(names.env, "M2M_") || names.key == "" && f.Name != "config" {
