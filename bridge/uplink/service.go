@@ -50,7 +50,7 @@ type Config struct {
 	TrailingNUL   bool           // forgive NUL bytes after the pack on the m2m path and MQTT
 	UnsignedFrom  []netip.Prefix // networks from which unsigned devices are believed
 	Deadline      time.Duration  // from receipt to verdict; 0: 850 ms
-	Lanes         int            // batches in flight at once in each partition; 0: 2
+	Lanes         int            // batches in flight at once in each partition; 0: 1, which makes the largest batches
 	Metrics       *Metrics       // nil: none kept
 	OnCommit      func(Commit)   // told of each stored batch, in order per lane; must not block
 }
@@ -98,7 +98,7 @@ func (c *Config) setDefaults() {
 	}
 	setDefault(&c.Window, 16)
 	setDefault(&c.Deadline, 850*time.Millisecond)
-	setDefault(&c.Lanes, 2)
+	setDefault(&c.Lanes, 1)
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
 	}
