@@ -1,0 +1,165 @@
+// Package api is the HTTP API for apps and operators: devices and apps, the
+// streams of uplinks, rejects and events in pages and live, health and
+// metrics. It reads the streams and writes only the registry; it knows nothing
+// of how uplinks come in.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+)
+
+// Config is what an API needs.
+type Config struct {
+	Registry *auth.Registry
+	Client   redis.UniversalClient // reads the streams
+	Keys     auth.Keyspace
+
+	// CanStore asks whether uplinks can be stored now; it is what /readyz says.
+	CanStore func(context.Context) error
+	// Changed gives a channel that is closed when any stream has grown since
+	// the call. Nil: live streams look every half second.
+	Changed func() <-chan struct{}
+
+	Metrics *prometheus.Registry // nil: one of its own
+	Log     *slog.Logger         // nil: nothing is logged
+	Version string
+	MaxLive int // clients of /v1/live at once; 0: 256
+}
+
+// API answers requests; make one with New.
+type API struct {
+	registry *auth.Registry
+	client   redis.UniversalClient
+	keys     auth.Keyspace
+	canStore func(context.Context) error
+	changed  func() <-chan struct{}
+	log      *slog.Logger
+	metrics  *metrics
+	lives    chan struct{} // a place for each client of /v1/live
+
+	mux  *http.ServeMux
+	huma huma.API
+}
+
+const (
+	maxBody     = 256 << 10 // no request needs more
+	opLimit     = 10 * time.Second
+	liveDefault = 256
+)
+
+// New makes an API with all its operations. It asks nothing of Redis.
+func New(c Config) (*API, error) {
+	a := &API{
+		registry: c.Registry, client: c.Client, keys: c.Keys,
+		canStore: c.CanStore, changed: c.Changed, log: c.Log,
+		mux: http.NewServeMux(),
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxLive == 0 {
+		c.MaxLive = liveDefault
+	}
+	a.lives = make(chan struct{}, c.MaxLive)
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	var err error
+	if a.metrics, err = newMetrics(c.Metrics, c.Client); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	a.huma = humago.New(a.mux, description(c.Version))
+	a.addDevices()
+	a.addApps()
+	a.addStreams()
+	a.addLive()
+	a.addExplain()
+	a.addHealth(c.Metrics)
+	return a, a.addDocument()
+}
+
+// Handler answers requests that a server other than Serve's takes.
+func (a *API) Handler() http.Handler { return http.HandlerFunc(a.serveHTTP) }
+
+// description is the head of the OpenAPI document. Nothing of it, nor of the
+// answers, refers to anything outside of the bridge.
+func description(version string) huma.Config {
+	c := huma.DefaultConfig("m2mbridge", version)
+	c.Info.Description = "Devices, apps and streams of an m2mbridge. Every request carries an app's key as bearer token."
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.CreateHooks = nil // they would add a $schema to every answer
+	c.RejectUnknownQueryParameters = true
+	c.Transformers = []huma.Transformer{plain}
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		securityScheme: {Type: "http", Scheme: "bearer", Description: "An app's key, or the admin key"},
+	}
+	return c
+}
+
+// addDocument serves the OpenAPI document, complete only now. It is made once:
+// huma's own handler makes it at the first request, and races with the second.
+func (a *API) addDocument() error {
+	document, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		return fmt.Errorf("write OpenAPI document: %w", err)
+	}
+	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public, and tools are web pages
+		// A reader that is gone needs no answer.
+		_, _ = w.Write(document)
+	})
+	return nil
+}
+
+func (a *API) addHealth(registry *prometheus.Registry) {
+	a.mux.HandleFunc("GET /livez", a.livez)
+	a.mux.HandleFunc("GET /readyz", a.readyz)
+	a.mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+}
+
+// register adds an operation that apps with one of the scopes may call.
+func register[I, O any](a *API, op huma.Operation, scopes []auth.Scope, answer func(context.Context, *I) (*O, error)) {
+	op.MaxBodyBytes = maxBody
+	op.Security = []map[string][]string{{securityScheme: {}}}
+	op.Middlewares = huma.Middlewares{a.require(scopes...)}
+	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable)
+	op.Description = needs(op.Description, scopes)
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		ctx, cancel := context.WithTimeout(ctx, opLimit)
+		defer cancel()
+		out, err := answer(ctx, in)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// needs says in an operation's description which scope it needs.
+func needs(description string, scopes []auth.Scope) string {
+	text := "Needs the scope "
+	for i, s := range scopes {
+		if i > 0 {
+			text += " or "
+		}
+		text += "`" + string(s) + "`"
+	}
+	if description == "" {
+		return text + "."
+	}
+	return description + "\n\n" + text + "."
+}

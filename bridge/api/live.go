@@ -1,0 +1,257 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"m2mbridge/auth"
+)
+
+const (
+	livePath    = "/v1/live"
+	livePattern = "GET " + livePath
+
+	pollEvery      = 500 * time.Millisecond // without a nudge
+	heartbeatEvery = 15 * time.Second
+	liveWriteLimit = time.Minute // a client that takes nothing for so long is cut off
+	manyStreams    = 8           // above, a cursor is too long to go with every message
+)
+
+type liveParams struct {
+	Kind        []string `query:"kind" enum:"uplinks,rejects,events" doc:"What to follow; none: all that the app may read"`
+	Device      string   `query:"device" doc:"Only this device's" example:"IMEI:356726104408422" maxLength:"100"`
+	After       string   `query:"after" doc:"Stream id or cursor to start behind; none: what comes from now on" maxLength:"200000"`
+	LastEventID string   `header:"Last-Event-ID" doc:"The last id received: goes on behind it" maxLength:"200000"`
+}
+
+func (a *API) addLive() {
+	register(a, huma.Operation{
+		OperationID: "live", Method: http.MethodGet, Path: livePath, Tags: []string{"streams"},
+		Summary: "Follow uplinks, rejects and events",
+		Description: "Server-sent events of the types `uplink`, `reject`, `event` and `gap`. Their ids are stream ids, or cursors where several streams " +
+			"are followed; Last-Event-ID goes on behind one. Comments are heartbeats.",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The stream, which has no end",
+			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: a.liveSchema()}},
+		}},
+	}, []auth.Scope{auth.ScopeUplinkRead, auth.ScopeDownlinkRead, auth.ScopeRejectRead}, a.live)
+}
+
+// liveSchema describes the data of each type of message.
+func (a *API) liveSchema() *huma.Schema {
+	schemas := a.huma.OpenAPI().Components.Schemas
+	data := map[string]*huma.Schema{
+		"uplink": huma.SchemaFromType(schemas, reflect.TypeFor[Uplink]()), "reject": huma.SchemaFromType(schemas, reflect.TypeFor[Reject]()),
+		"event": huma.SchemaFromType(schemas, reflect.TypeFor[Event]()), "gap": huma.SchemaFromType(schemas, reflect.TypeFor[Gap]()),
+	}
+	return &huma.Schema{Type: huma.TypeObject, Description: "The data of each type of message", Properties: data}
+}
+
+func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, error) {
+	follow, err := mayFollow(callerOf(ctx).app, in.Kind)
+	if err != nil {
+		return nil, err
+	}
+	f, err := a.filter(ctx, in.Device)
+	if err != nil {
+		return nil, err
+	}
+	start, location := in.LastEventID, "header.Last-Event-ID"
+	if start == "" {
+		start, location = in.After, "query.after"
+	}
+	base, err := a.startOf(start, location)
+	if err != nil {
+		return nil, err
+	}
+	l := &liveStream{api: a, filter: f, base: base, follow: newFollower(a.client, a.keys, follow, f.partitions)}
+	l.follow.seek(base)
+	if err := l.follow.seekEnd(ctx, base); err != nil {
+		return nil, err
+	}
+	select {
+	case a.lives <- struct{}{}:
+	default:
+		return nil, unavailable("as many clients as are allowed follow already: see uplinks?after= for pages")
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer func() { <-a.lives }()
+		r, w := humago.Unwrap(hc)
+		l.caller = callerOf(hc.Context())
+		l.out = newEventWriter(w)
+		l.run(r.Context())
+	}}, nil
+}
+
+// mayFollow gives the kinds to follow. Those asked for must all be allowed;
+// without any it is what the app may read.
+func mayFollow(app *auth.App, asked []string) ([]kind, error) {
+	var follow []kind
+	for _, k := range kinds {
+		wanted := len(asked) == 0
+		for _, name := range asked {
+			wanted = wanted || name == string(k)
+		}
+		if !wanted {
+			continue
+		}
+		if hasAny(app, readScopes(k)) {
+			follow = append(follow, k)
+		} else if len(asked) > 0 {
+			return nil, lacks(app, readScopes(k)[0])
+		}
+	}
+	return follow, nil
+}
+
+// liveStream is one client of /v1/live: a cursor that is nudged. It reads when
+// the client has taken what was read before.
+type liveStream struct {
+	api    *API
+	caller caller
+	filter filter
+	base   cursor // positions of the partitions that are not followed
+	follow *follower
+	out    *eventWriter
+
+	told   string // the last cursor the client was given
+	broken bool   // Redis did not answer at the last pass
+}
+
+// run serves the client until it is gone, its app is, or the server stops.
+func (l *liveStream) run(ctx context.Context) {
+	l.api.metrics.live.Inc()
+	defer l.api.metrics.live.Dec()
+	if l.out.open() != nil {
+		return
+	}
+	heartbeat := time.NewTicker(heartbeatEvery)
+	defer heartbeat.Stop()
+	for {
+		grown := l.grown()
+		again, err := l.pass(ctx)
+		if err != nil {
+			return
+		}
+		if again {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-stopping(ctx):
+			return
+		case <-grown:
+		case <-time.After(pollEvery):
+		case <-heartbeat.C:
+			if l.out.comment(l.moved()) != nil {
+				return
+			}
+		}
+	}
+}
+
+// grown is asked for before the streams are read, so that nothing falls between.
+func (l *liveStream) grown() <-chan struct{} {
+	if l.api.changed == nil {
+		return nil
+	}
+	return l.api.changed()
+}
+
+var errEnded = errors.New("live stream ended")
+
+// pass reads once and hands on what the client may see. again means that there
+// is more to read at once; an error ends the stream.
+func (l *liveStream) pass(ctx context.Context) (again bool, err error) {
+	select {
+	case <-stopping(ctx):
+		return false, errEnded
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, opLimit)
+	defer cancel()
+	if err := l.renew(ctx); err != nil {
+		return false, l.stumble(ctx, err)
+	}
+	b, err := l.follow.read(ctx)
+	if err != nil {
+		return false, l.stumble(ctx, err)
+	}
+	l.broken = false
+	for i := range b.gaps {
+		if err := l.out.send("gap", "", b.gaps[i]); err != nil {
+			return false, err
+		}
+		l.api.metrics.sent.WithLabelValues("gap").Inc()
+	}
+	for i := range b.entries {
+		if err := l.hand(ctx, &b.entries[i], i == len(b.entries)-1); err != nil {
+			return false, l.stumble(ctx, err)
+		}
+	}
+	return b.full, l.out.flush()
+}
+
+// renew finds the app again: its key may have been taken from it, or its
+// filter changed.
+func (l *liveStream) renew(ctx context.Context) error {
+	app, err := l.api.registry.AppByKey(ctx, l.caller.key)
+	if err != nil {
+		return err
+	}
+	for _, t := range l.follow.tails {
+		if !hasAny(app, readScopes(t.kind)) {
+			return errEnded
+		}
+	}
+	l.caller.app = app
+	return nil
+}
+
+// stumble sorts out what ends the stream from what may pass: while Redis does
+// not answer the client waits, and misses nothing.
+func (l *liveStream) stumble(ctx context.Context, err error) error {
+	if !errors.Is(err, errRedis) && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrBusy) {
+		return err
+	}
+	if !l.broken {
+		l.broken = true
+		l.api.log.Warn("live stream waits for redis", "request", requestID(ctx), "error", err)
+	}
+	return nil
+}
+
+func (l *liveStream) hand(ctx context.Context, e *entry, last bool) error {
+	ok, err := l.api.mayRead(ctx, l.caller.app, &l.filter, e)
+	if err != nil {
+		return err
+	}
+	l.follow.advance(e)
+	if !ok {
+		return nil
+	}
+	id := ""
+	if last || len(l.follow.tails) <= manyStreams {
+		id = l.moved()
+	}
+	l.api.metrics.sent.WithLabelValues(e.kind.one()).Inc()
+	return l.out.send(e.kind.one(), id, e.item())
+}
+
+// moved is the cursor if the client has not been given it yet, else "".
+func (l *liveStream) moved() string {
+	now := l.follow.cursor(l.base, l.api.keys.Count()).String()
+	if now == l.told || strings.Trim(now, "0-") == "" {
+		return ""
+	}
+	l.told = now
+	return now
+}

@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"m2mbridge/auth"
+)
+
+// problem is the one place where errors become HTTP answers: RFC 9457 problem
+// documents. What it does not know is logged and answered without its text.
+func (a *API) problem(ctx context.Context, err error) error {
+	var known huma.StatusError
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, auth.ErrUnknown):
+		return huma.Error404NotFound("there is no such thing, or it is not among what this app may see")
+	case errors.Is(err, auth.ErrExists), errors.Is(err, auth.ErrConflict):
+		return huma.Error409Conflict(err.Error())
+	case errors.Is(err, auth.ErrInvalid):
+		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, errRedis), errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy):
+		a.log.Warn("request not answered: redis", "request", requestID(ctx), "error", err)
+		return unavailable("Redis cannot answer now: try again")
+	}
+	if ctx.Err() == nil {
+		a.log.Error("request failed", "request", requestID(ctx), "error", err)
+	}
+	return huma.Error500InternalServerError("the request failed for a reason that is in the bridge's log, under the id in X-Request-Id")
+}
+
+func unavailable(detail string) error {
+	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {"1"}})
+}
+
+// plain keeps what was sent out of problem documents: a body may hold secrets,
+// and whoever sent it has it.
+func plain(_ huma.Context, _ string, v any) (any, error) {
+	if model, ok := v.(*huma.ErrorModel); ok {
+		for _, d := range model.Errors {
+			if strings.HasPrefix(d.Location, "body") {
+				d.Value = nil
+			}
+		}
+	}
+	return v, nil
+}

@@ -1,0 +1,68 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of the listener. A live stream lifts the two on whole requests for
+// itself.
+const (
+	headerLimit = 5 * time.Second
+	readLimit   = 30 * time.Second
+	writeLimit  = 30 * time.Second
+	idleLimit   = 2 * time.Minute
+	maxHeader   = 16 << 10
+	stopLimit   = 5 * time.Second // for requests in flight, at the stop
+)
+
+type stoppingKey struct{}
+
+// stopping ends when the server is to stop: live streams then end at once,
+// which no request in flight does.
+func stopping(ctx context.Context) <-chan struct{} {
+	stop, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
+	return stop
+}
+
+// Serve answers requests on ln until ctx ends, and returns when those in
+// flight are answered, or after five seconds cut off.
+func (a *API) Serve(ctx context.Context, ln net.Listener) error {
+	server := &http.Server{
+		Handler:           a.Handler(),
+		ReadHeaderTimeout: headerLimit,
+		ReadTimeout:       readLimit,
+		WriteTimeout:      writeLimit,
+		IdleTimeout:       idleLimit,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx.Done())
+		},
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(ln) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve api: %w", err)
+	case <-ctx.Done():
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	err := server.Shutdown(late)
+	if err != nil {
+		err = server.Close()
+	}
+	if serr := <-failed; !errors.Is(serr, http.ErrServerClosed) {
+		return fmt.Errorf("serve api: %w", serr)
+	}
+	if err != nil {
+		return fmt.Errorf("stop api: %w", err)
+	}
+	return nil
+}
