@@ -34,7 +34,8 @@ func (b *Broker) Serve(ctx context.Context, ln net.Listener, kind Kind) error {
 	}
 	f := &front{b: b, ln: ln, kind: kind, quit: make(chan struct{}), conns: map[*conn]*session{}}
 	if !b.addFront(f) {
-		return errors.Join(net.ErrClosed, ln.Close())
+		_ = ln.Close() // Shutdown came first
+		return nil
 	}
 	defer b.removeFront(f)
 	stop := context.AfterFunc(ctx, func() {

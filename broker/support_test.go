@@ -195,3 +195,7 @@ func indexByte(s string) int {
 }
 
 func logTo(h slog.Handler) func(*Config) { return func(c *Config) { c.Log = slog.New(h) } }
+
+func contextWith(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}

@@ -22,7 +22,9 @@ func (s *session) publish(pk *packets.Packet) *ending {
 	if e != nil {
 		return e
 	}
-	if !s.awaitInFlight(s.b.cfg.ReceiveMaximum, s.f.quit) {
+	// A 5 client that publishes beyond its quota is cut, others are read more slowly.
+	quota := s.version == version5 && pk.FixedHeader.Qos > 0
+	if !quota && !s.awaitInFlight(s.b.cfg.ReceiveMaximum, s.f.quit) {
 		return nil // the session ends or retires: the next read says so
 	}
 	p, e := s.inboxed(pk)
@@ -73,11 +75,11 @@ func (s *session) fromApp(p *publication, topic string, pk *packets.Packet) {
 	case !ok || !valid || rest != "" || !a.app.Has(auth.ScopeDownlinkWrite):
 		s.refusePublish(p, pk, codeNotAuthorized, "topic", "an app may publish to downlinks/<TYPE>/<value> only, with the scope downlink.write")
 		return
+	case s.b.cfg.Downlink == nil && s.version < version5:
+		p.decided(Outcome{Unavailable: true}) // an acknowledgement would be a promise
+		return
 	case s.b.cfg.Downlink == nil:
 		s.refusePublish(p, pk, codeImplementation, "topic", "downlinks are not available yet")
-		if s.version != version5 { // an acknowledgement would be a promise
-			s.end(ending{})
-		}
 		return
 	}
 	if sees, err := s.b.sees(a, id); err != nil {
