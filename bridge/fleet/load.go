@@ -33,6 +33,9 @@ type LoadConfig struct {
 	For         time.Duration // 0 is no bound
 	Pack        Pack          // nil is Reference
 	Timeout     time.Duration // for one answer; 0 is 10 s
+	// Gate, if not nil, is asked before every message, with the number sent so far; false holds the message back for now. It is
+	// called from all connections.
+	Gate func(sent uint64) bool
 }
 
 // Load is one run of a fleet. Report may be asked for at any time.
@@ -147,4 +150,16 @@ func (l *Load) Accepted() uint64 {
 		n += l.tallies[i].accepted.Load()
 	}
 	return n
+}
+
+// isHeld says whether the gate is closed.
+func (l *Load) isHeld() bool {
+	if l.cfg.Gate == nil {
+		return false
+	}
+	var sent uint64
+	for i := range l.tallies {
+		sent += l.tallies[i].sent.Load()
+	}
+	return !l.cfg.Gate(sent)
 }

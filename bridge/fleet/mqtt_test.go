@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,25 @@ func TestMQTTRate(t *testing.T) {
 		if report.Accepted < 100 || report.Rate() > 440 || report.Failures() != 0 {
 			t.Errorf("window %d: %d messages in %v at 400/s, %v", window, report.Accepted, report.Elapsed, report.Failed)
 		}
+	}
+}
+
+// A gate holds messages back, and lets them go on.
+func TestMQTTGate(t *testing.T) {
+	devices := Devices("seed", 0, 1)
+	h, _, addr := serveMQTT(t, devices)
+	var closed atomic.Int64
+	report := run(t, LoadConfig{
+		Via: MQTT, Addr: addr, Devices: devices, Window: 8, Count: 50,
+		Gate: func(sent uint64) bool {
+			if sent == 20 && closed.Add(1) < 10 {
+				return false
+			}
+			return true
+		},
+	})
+	if report.Accepted != 50 || len(h.bodies) != 50 || closed.Load() < 10 {
+		t.Errorf("report %+v, broker saw %d, gate asked %d times", report, len(h.bodies), closed.Load())
 	}
 }
 

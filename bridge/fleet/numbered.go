@@ -17,6 +17,7 @@ type NumberedConfig struct {
 	Window  int           // MQTT: messages in flight of each device; 0 is 1
 	Epoch   time.Time     // the time of each device's message 0, the next is a millisecond later; zero is the start of the run
 	Timeout time.Duration // for one answer; 0 is 3 s
+	Pause   time.Duration // between attempts; 0 is 10 ms, and longer the more of them fail
 }
 
 // Numbered sends every message until it is acknowledged, whatever happens to connections and servers meanwhile: over HTTP the
@@ -75,7 +76,7 @@ func (n *Numbered) postAll(ctx context.Context, d Device) error {
 // post sends one message until it is answered 200. 503 and 429 say to try again.
 func (n *Numbered) post(ctx context.Context, c *httpConn, d Device, number Number) error {
 	body := appendNumbered(nil, number, n.cfg.Epoch)
-	for pause := backoffFirst; ctx.Err() == nil; pause = min(2*pause, backoffNumbered) {
+	for pause := n.pause(0); ctx.Err() == nil; pause = n.pause(pause) {
 		status, answer, err := c.post(ctx, d, body)
 		switch {
 		case err != nil:
@@ -94,6 +95,14 @@ func (n *Numbered) post(ctx context.Context, c *httpConn, d Device, number Numbe
 
 // backoffNumbered bounds the pauses of numbered messages: they are to meet the faults, not to avoid them.
 const backoffNumbered = 200 * time.Millisecond
+
+// pause is the pause after one of that length.
+func (n *Numbered) pause(last time.Duration) time.Duration {
+	if n.cfg.Pause > 0 {
+		return n.cfg.Pause
+	}
+	return min(max(2*last, backoffFirst), backoffNumbered)
+}
 
 func rest(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

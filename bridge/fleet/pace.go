@@ -29,7 +29,7 @@ func (l *Load) pace(number int) pace {
 
 // take returns when a message starts, if one is due and the load has one left.
 func (p *pace) take(now time.Time) (start time.Time, ok bool) {
-	if p.interval > 0 && now.Before(p.next) || !p.load.claim() {
+	if p.interval > 0 && now.Before(p.next) || p.load.isHeld() || !p.load.claim() {
 		return time.Time{}, false
 	}
 	start = now
@@ -42,8 +42,16 @@ func (p *pace) take(now time.Time) (start time.Time, ok bool) {
 	return start, true
 }
 
+// gatePause is how often a closed gate is asked again.
+const gatePause = 250 * time.Microsecond
+
 // wait sleeps until the next message is due; false says that there is none.
 func (p *pace) wait(ctx context.Context) bool {
+	for p.load.isHeld() {
+		if !p.load.sleep(ctx, gatePause) {
+			return false
+		}
+	}
 	if p.interval == 0 {
 		return !p.load.isOver.Load()
 	}

@@ -29,7 +29,7 @@ type publisher struct {
 func (n *Numbered) publishAll(ctx context.Context, d Device) error {
 	p := publisher{Numbered: n, link: n.link(), device: d}
 	defer p.link.close()
-	pause := backoffFirst
+	var pause time.Duration
 	for ctx.Err() == nil && (n.wanted(p.next) || len(p.pending) > 0) {
 		before := n.Acked()
 		err := p.converse(ctx)
@@ -42,9 +42,10 @@ func (n *Numbered) publishAll(ctx context.Context, d Device) error {
 			return fmt.Errorf("%s after message %d: %w", d.ID, p.next, err)
 		}
 		n.breakage()
-		if pause = min(2*pause, backoffNumbered); n.Acked() > before {
-			pause = backoffFirst
+		if n.Acked() > before {
+			pause = 0
 		}
+		pause = n.pause(pause)
 		rest(ctx, pause)
 	}
 	return nil
