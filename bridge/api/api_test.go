@@ -174,6 +174,7 @@ func TestPanicIsOneRequests(t *testing.T) {
 
 // A client that sends its header slowly, or nothing after it, is cut off.
 func TestSlowRequestsAreCutOff(t *testing.T) {
+	t.Parallel()
 	a := start(t, redistest.Start(t))
 	for name, begin := range map[string]string{
 		"header": "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ",

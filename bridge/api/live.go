@@ -20,8 +20,9 @@ const (
 
 	pollEvery      = 500 * time.Millisecond // without a nudge
 	heartbeatEvery = 15 * time.Second
-	liveWriteLimit = time.Minute // a client that takes nothing for so long is cut off
-	manyStreams    = 8           // above, a cursor is too long to go with every message
+	liveRest       = 10 * time.Millisecond // between reads of what comes one by one
+	liveWriteLimit = time.Minute           // a client that takes nothing for so long is cut off
+	manyStreams    = 8                     // above, a cursor is too long to go with every message
 )
 
 type liveParams struct {
@@ -84,6 +85,9 @@ func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, e
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer func() { <-a.lives }()
 		r, w := humago.Unwrap(hc)
+		if r.Method == http.MethodHead {
+			return // it asks for the header of what has no end
+		}
 		l.caller = callerOf(hc.Context())
 		l.out = newEventWriter(w)
 		l.run(r.Context())
@@ -121,6 +125,8 @@ type liveStream struct {
 	follow *follower
 	out    *eventWriter
 
+	heartbeat *time.Ticker
+
 	told   string // the last cursor the client was given
 	broken bool   // Redis did not answer at the last pass
 }
@@ -132,29 +138,58 @@ func (l *liveStream) run(ctx context.Context) {
 	if l.out.open() != nil {
 		return
 	}
-	heartbeat := time.NewTicker(heartbeatEvery)
-	defer heartbeat.Stop()
+	l.heartbeat = time.NewTicker(heartbeatEvery)
+	defer l.heartbeat.Stop()
 	for {
-		grown := l.grown()
+		grown, soonest := l.grown(), time.Now().Add(liveRest)
 		again, err := l.pass(ctx)
-		if err != nil {
+		if err != nil || l.beat() != nil {
 			return
 		}
-		if again {
-			continue
-		}
-		select {
-		case <-ctx.Done():
+		if !again && !(l.wait(ctx, grown) && l.rest(ctx, soonest)) {
 			return
-		case <-stopping(ctx):
-			return
-		case <-grown:
-		case <-time.After(pollEvery):
-		case <-heartbeat.C:
-			if l.out.comment(l.moved()) != nil {
-				return
-			}
 		}
+	}
+}
+
+// beat sends a heartbeat when one is due.
+func (l *liveStream) beat() error {
+	select {
+	case <-l.heartbeat.C:
+		return l.out.comment(l.moved())
+	default:
+		return nil
+	}
+}
+
+// wait returns when the streams have grown, or when it is time to look whether
+// they have; false ends the stream.
+func (l *liveStream) wait(ctx context.Context, grown <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-stopping(ctx):
+		return false
+	case <-grown:
+		return true
+	case <-time.After(pollEvery):
+		return true
+	}
+}
+
+// rest keeps a busy stream from being read entry by entry.
+func (l *liveStream) rest(ctx context.Context, until time.Time) bool {
+	left := time.Until(until)
+	if left <= 0 {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-stopping(ctx):
+		return false
+	case <-time.After(left):
+		return true
 	}
 }
 

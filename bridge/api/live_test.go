@@ -13,6 +13,7 @@ import (
 )
 
 func TestLiveShowsWhatComes(t *testing.T) {
+	t.Parallel()
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		a := start(t, server)
 		a.uplink(imei1, 0) // of before
@@ -28,6 +29,7 @@ func TestLiveShowsWhatComes(t *testing.T) {
 }
 
 func TestLiveOfOneStreamHasStreamIDs(t *testing.T) {
+	t.Parallel()
 	a := start(t, redistest.Start(t))
 	l := a.live(adminKey, "?kind=uplinks", "")
 	a.add(rejects, "", "reason", "not shown")
@@ -38,6 +40,7 @@ func TestLiveOfOneStreamHasStreamIDs(t *testing.T) {
 }
 
 func TestLiveGoesOnBehindLastEventID(t *testing.T) {
+	t.Parallel()
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		for name, options := range map[string][]option{"1 partition": nil, "4 partitions": {partitions(4)}} {
 			t.Run(name, func(t *testing.T) {
@@ -75,6 +78,7 @@ func TestLiveGoesOnBehindLastEventID(t *testing.T) {
 // Entries of the same millisecond in different streams have ids that do not
 // tell which came first: one id as position would lose one.
 func TestLiveLosesNothingOfOneMillisecond(t *testing.T) {
+	t.Parallel()
 	a := start(t, redistest.Start(t))
 	xadd := func(k kind, id string) {
 		t.Helper()
@@ -91,6 +95,7 @@ func TestLiveLosesNothingOfOneMillisecond(t *testing.T) {
 }
 
 func TestLiveFilters(t *testing.T) {
+	t.Parallel()
 	a := start(t, redistest.Start(t), partitions(2))
 	l := a.live(adminKey, "?device="+strings.ToLower(imei1)+"&kind=uplinks,events", "")
 	a.uplink(imei2, 1)
@@ -103,6 +108,7 @@ func TestLiveFilters(t *testing.T) {
 // A slow client is read for at its own pace: it misses nothing, and what it
 // does not take stays in Redis.
 func TestLiveSlowClientLosesNothing(t *testing.T) {
+	t.Parallel()
 	a := start(t, redistest.Start(t))
 	l := a.slowLive(adminKey, "?kind=uplinks", "")
 	const n = 3000
@@ -222,6 +228,7 @@ func TestLiveEndsWithTheServer(t *testing.T) {
 }
 
 func TestLiveEndsWithItsApp(t *testing.T) {
+	t.Parallel()
 	a := start(t, redistest.Start(t))
 	key := a.app("soon-gone", "uplink.read")
 	l := a.live(key, "", "")
