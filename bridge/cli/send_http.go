@@ -20,7 +20,7 @@ const tokenHeader = "Things-Message-Token"
 // overHTTP posts the uplink and shows what went over the wire.
 func (x *exchange) overHTTP(ctx context.Context) error {
 	if x.to.Path == "" || x.to.Path == "/" {
-		x.to = x.to.JoinPath(ingestPath(x.device.Type()))
+		x.to.Path = ingestPath(x.device.Type())
 	}
 	req, err := http.NewRequestWithContext(x.traced(ctx), http.MethodPost, x.to.String(), bytes.NewReader(x.body))
 	if err != nil {
