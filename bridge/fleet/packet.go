@@ -34,7 +34,8 @@ type Login struct {
 	Keep                         bool // ask for the session of last time (clean session 0)
 }
 
-// appendConnect appends a CONNECT without a will and without a keep-alive [MQTT-3.1].
+// appendConnect appends a CONNECT without a will [MQTT-3.1]. It promises a packet an hour and a half at the latest: no run is
+// silent for so long, and so nobody has to send PINGREQs.
 func appendConnect(dst []byte, l Login) []byte {
 	var flags byte
 	payload := appendString(nil, l.ClientID)
@@ -50,7 +51,7 @@ func appendConnect(dst []byte, l Login) []byte {
 		payload = appendString(payload, l.Password)
 	}
 	dst = appendLength(append(dst, packetConnect), 10+len(payload))
-	dst = append(dst, 0, 4, 'M', 'Q', 'T', 'T', 4, flags, 0, 0)
+	dst = append(dst, 0, 4, 'M', 'Q', 'T', 'T', 4, flags, 3600>>8, 3600&0xff)
 	return append(dst, payload...)
 }
 
