@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -77,6 +78,9 @@ func TestOpenAPIDocument(t *testing.T) {
 	}
 	if contains(got.body, "http://") || contains(got.body, "https://example.com/schemas") {
 		t.Error("the document refers to the outside")
+	}
+	if n := bytes.Count(got.body, []byte(`"null"`)); n > 1 { // huma's own ErrorModel says so of its errors
+		t.Errorf("%d lists may be null", n)
 	}
 	for path, methods := range map[string]string{
 		"/v1/devices": "get post", "/v1/devices/{id}": "get delete", "/v1/apps": "get post", "/v1/apps/{name}": "get delete",

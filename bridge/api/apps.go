@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -13,8 +14,8 @@ import (
 // App is an app as the API shows it.
 type App struct {
 	Name       string       `json:"name" example:"dashboard"`
-	Scopes     []auth.Scope `json:"scopes"`
-	Devices    []string     `json:"devices,omitempty" doc:"Ids or label=value; none: every device"`
+	Scopes     []auth.Scope `json:"scopes" nullable:"false"`
+	Devices    []string     `json:"devices,omitempty" nullable:"false" doc:"Ids or label=value; none: every device"`
 	Key        string       `json:"key,omitempty" doc:"Only in the answer to its creation: it is never shown again"`
 	CreatedAt  time.Time    `json:"createdAt"`
 	ModifiedAt time.Time    `json:"modifiedAt"`
@@ -23,8 +24,8 @@ type App struct {
 // AppInput is an app to be created.
 type AppInput struct {
 	Name    string   `json:"name" example:"dashboard" minLength:"1" maxLength:"100" doc:"Its name, which is its user name on MQTT too"`
-	Scopes  []string `json:"scopes" minItems:"1" enum:"uplink.read,downlink.read,downlink.write,reject.read,device.read,device.write,admin" doc:"What it may do"`
-	Devices []string `json:"devices,omitempty" maxItems:"10000" example:"[\"IMEI:356726104408422\",\"site=depot\"]" doc:"Ids or label=value; none: every device"`
+	Scopes  []string `json:"scopes" nullable:"false" minItems:"1" enum:"uplink.read,downlink.read,downlink.write,reject.read,device.read,device.write,admin" doc:"What it may do"`
+	Devices []string `json:"devices,omitempty" nullable:"false" maxItems:"10000" example:"[\"IMEI:356726104408422\",\"site=depot\"]" doc:"Ids or label=value; none: every device"`
 }
 
 func showApp(app *auth.App) App {
@@ -68,7 +69,7 @@ func (a *API) createApp(ctx context.Context, in *createAppInput) (*createdApp, e
 	if err != nil {
 		return nil, err
 	}
-	out := &createdApp{Location: "/v1/apps/" + stored.Name, Body: showApp(&stored)}
+	out := &createdApp{Location: "/v1/apps/" + url.PathEscape(stored.Name), Body: showApp(&stored)}
 	out.Body.Key = key
 	return out, nil
 }

@@ -12,7 +12,7 @@ import (
 
 // Page is one page of a list.
 type Page[T any] struct {
-	Items  []T    `json:"items"`
+	Items  []T    `json:"items" nullable:"false"`
 	Cursor string `json:"cursor,omitempty" doc:"What to give as cursor for the next page; missing after the last"`
 }
 

@@ -26,10 +26,10 @@ const (
 )
 
 type liveParams struct {
-	Kind        []string `query:"kind" enum:"uplinks,rejects,events" doc:"What to follow; none: all that the app may read"`
+	Kind        []string `query:"kind" nullable:"false" enum:"uplinks,rejects,events" doc:"What to follow; none: all that the app may read"`
 	Device      string   `query:"device" doc:"Only this device's" example:"IMEI:356726104408422" maxLength:"100"`
-	After       string   `query:"after" doc:"Stream id or cursor to start behind; none: what comes from now on" maxLength:"200000"`
-	LastEventID string   `header:"Last-Event-ID" doc:"The last id received: goes on behind it" maxLength:"200000"`
+	After       string   `query:"after" doc:"Stream id or cursor to start behind; none: what comes from now on" maxLength:"250000"`
+	LastEventID string   `header:"Last-Event-ID" doc:"The last id received: goes on behind it" maxLength:"250000"`
 }
 
 func (a *API) addLive() {
@@ -49,8 +49,8 @@ func (a *API) addLive() {
 func (a *API) liveSchema() *huma.Schema {
 	schemas := a.huma.OpenAPI().Components.Schemas
 	data := map[string]*huma.Schema{
-		"uplink": huma.SchemaFromType(schemas, reflect.TypeFor[Uplink]()), "reject": huma.SchemaFromType(schemas, reflect.TypeFor[Reject]()),
-		"event": huma.SchemaFromType(schemas, reflect.TypeFor[Event]()), "gap": huma.SchemaFromType(schemas, reflect.TypeFor[Gap]()),
+		"uplink": schemas.Schema(reflect.TypeFor[Uplink](), true, ""), "reject": schemas.Schema(reflect.TypeFor[Reject](), true, ""),
+		"event": schemas.Schema(reflect.TypeFor[Event](), true, ""), "gap": schemas.Schema(reflect.TypeFor[Gap](), true, ""),
 	}
 	return &huma.Schema{Type: huma.TypeObject, Description: "The data of each type of message", Properties: data}
 }

@@ -17,7 +17,7 @@ const (
 	readLimit   = 30 * time.Second
 	writeLimit  = 30 * time.Second
 	idleLimit   = 2 * time.Minute
-	maxHeader   = 16 << 10
+	maxHeader   = 256 << 10       // a cursor for 4096 partitions must fit
 	stopLimit   = 5 * time.Second // for requests in flight, at the stop
 )
 

@@ -12,14 +12,14 @@ import (
 // StreamPage is one page of a stream. The cursor is always there: what comes
 // later is behind it.
 type StreamPage[T any] struct {
-	Items  []T    `json:"items"`
+	Items  []T    `json:"items" nullable:"false"`
 	Cursor string `json:"cursor" doc:"What to give as after for what follows, now or later"`
 	More   bool   `json:"more" doc:"More may follow at once"`
 	Gap    bool   `json:"gap,omitempty" doc:"Entries behind after may have been trimmed before this page"`
 }
 
 type streamParams struct {
-	After  string `query:"after" doc:"Stream id or cursor that the page starts behind; none: the oldest entry there is" example:"1700000000000-0" maxLength:"200000"`
+	After  string `query:"after" doc:"Stream id or cursor that the page starts behind; none: the oldest entry there is" example:"1700000000000-0" maxLength:"250000"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Items in a page, at most"`
 	Device string `query:"device" doc:"Only this device's" example:"IMEI:356726104408422" maxLength:"100"`
 }

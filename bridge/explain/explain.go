@@ -26,7 +26,7 @@ type Finding struct {
 type Report struct {
 	Match    bool      `json:"match" doc:"The token is right for this body"`
 	Secret   int       `json:"secret" doc:"Which active secret the token was made with: 1, 2, or 0 when none gives it"`
-	Findings []Finding `json:"findings" doc:"What is wrong, or odd, with the token"`
+	Findings []Finding `json:"findings" nullable:"false" doc:"What is wrong, or odd, with the token"`
 }
 
 // pairLimit bounds the bodies for which two mistakes at once are searched:
