@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures the bridge against bare servers, side by side in one run: it builds the binary, starts it with a real
 // redis-server, starts a bare net/http server and a bare Mochi broker as children of its own, and lets one and the same
 // generator load them in turn, round after round. It prints the goals of DESIGN.md 11 beside what it measured.
