@@ -24,7 +24,7 @@ const (
 	chunkBits         = 14
 	chunkSize         = 1 << chunkBits
 	maxCached         = chunkSize / 4 // a longer record is not cached
-	indexCost         = 16            // bytes of the map per entry, as measured
+	maxSpared         = 4             // chunks passed over in a row for being busy
 )
 
 func newCache(bytes int64) *cache {
@@ -36,9 +36,6 @@ func newCache(bytes int64) *cache {
 		n *= 2
 	}
 	c := &cache{seed: maphash.MakeSeed(), shards: make([]shard, n), limit: max(bytes/n, minCacheBytes)}
-	for i := range c.shards {
-		c.shards[i].index = make(map[uint32]uint32)
-	}
 	return c
 }
 
@@ -127,7 +124,7 @@ func (c *cache) invalidate(id DeviceID) {
 	defer s.shard.mu.Unlock()
 	s.shard.generation++
 	s.shard.invalidations++
-	delete(s.shard.index, s.hash)
+	s.shard.index.remove(s.hash)
 }
 
 // drop forgets everything.
@@ -146,7 +143,7 @@ func (c *cache) addStats(st *Stats) {
 		st.Misses += s.misses
 		st.Invalidations += s.invalidations
 		st.Evictions += s.evictions
-		st.Entries += int64(len(s.index))
+		st.Entries += int64(s.index.n)
 		st.Bytes += s.bytes()
 		s.mu.Unlock()
 	}
@@ -155,7 +152,7 @@ func (c *cache) addStats(st *Stats) {
 // shard is a part of the cache under one lock.
 type shard struct {
 	mu     sync.Mutex
-	index  map[uint32]uint32 // hash → chunk number and offset
+	index  index // hash → chunk number and offset
 	chunks []chunk
 	head   int // the chunk being filled
 
@@ -176,7 +173,7 @@ func (s *shard) at(place uint32) entry {
 }
 
 func (s *shard) find(want *slot) entry {
-	p, ok := s.index[want.hash]
+	p, ok := s.index.get(want.hash)
 	if !ok {
 		return nil
 	}
@@ -187,7 +184,7 @@ func (s *shard) find(want *slot) entry {
 }
 
 func (s *shard) bytes() int64 {
-	return int64(len(s.chunks))*chunkSize + int64(len(s.index))*indexCost
+	return int64(len(s.chunks))*chunkSize + s.index.bytes()
 }
 
 // add writes an entry behind the last one.
@@ -196,7 +193,7 @@ func (s *shard) add(c *cache, at *slot, text []byte) {
 	s.makeRoom(c, n)
 	head := &s.chunks[s.head]
 	writeEntry(head.data[head.used:head.used+n], at.key.bytes(), text)
-	s.index[at.hash] = place(s.head, head.used)
+	s.index.set(at.hash, place(s.head, head.used))
 	head.used += n
 }
 
@@ -214,25 +211,31 @@ func (s *shard) makeRoom(c *cache, n int) {
 		s.head = len(s.chunks) - 1
 		return
 	}
-	s.head = (s.head + 1) % len(s.chunks)
-	s.reclaim(c, s.head)
+	for spared := 0; ; spared++ {
+		s.head = (s.head + 1) % len(s.chunks)
+		s.reclaim(c, s.head, spared < maxSpared)
+		if s.chunks[s.head].used+n <= chunkSize {
+			return
+		}
+	}
 }
 
-// reclaim empties a chunk, but for entries asked for since they were written, up to half of it, which go to its start.
-func (s *shard) reclaim(c *cache, i int) {
+// reclaim empties a chunk; where it may, it spares the entries asked for since they were written, or since they were
+// last spared, and moves them to the chunk's start.
+func (s *shard) reclaim(c *cache, i int, spare bool) {
 	ch := &s.chunks[i]
 	kept := 0
 	for offset := 0; offset < ch.used; {
 		e := entryAt(ch.data, offset)
 		n, hash := len(e), uint32(maphash.Bytes(c.seed, e.key()))
-		if p, ok := s.index[hash]; ok && p == place(i, offset) {
-			if e.referred() && kept+n <= chunkSize/2 {
+		if p, ok := s.index.get(hash); ok && p == place(i, offset) {
+			if spare && e.referred() {
 				e.forgive()
 				copy(ch.data[kept:], e)
-				s.index[hash] = place(i, kept)
+				s.index.set(hash, place(i, kept))
 				kept += n
 			} else {
-				delete(s.index, hash)
+				s.index.remove(hash)
 				s.evictions++
 			}
 		}
@@ -245,7 +248,7 @@ func (s *shard) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
-	clear(s.index)
+	s.index.clear()
 	for i := range s.chunks {
 		s.chunks[i].used = 0
 	}

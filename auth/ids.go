@@ -153,5 +153,5 @@ func lower(c byte) byte {
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func errBaseName() error {
-	return fmt.Errorf("%w base name: want urn:dev:IMEI:<15 digits>: or urn:dev:DVNUUID:<uuid>:", ErrInvalid)
+	return fmt.Errorf("%w base name: want urn:dev: with IMEI:<15 digits>: or DVNUUID:<uuid>: behind it", ErrInvalid)
 }

@@ -35,7 +35,7 @@ type ask struct {
 }
 
 // askLimit bounds a lookup, waiting for its turn included; the caller is to be told within half a second.
-const askLimit = 450 * time.Millisecond
+const askLimit = 400 * time.Millisecond
 
 var errNoAnswer = errors.New("no answer in time")
 

@@ -218,7 +218,7 @@ func TestStoppedRedis(t *testing.T) {
 	put(t, r.Registry, Device{ID: imei, Secret: secret})
 	verifies(t, r.Registry, secret, nil)
 	s.Stop()
-	inTime(t, 1500*time.Millisecond, "the lease", func() { untilUnavailable(t, r.Registry) }) // 900 ms, then one try of 450
+	inTime(t, 1500*time.Millisecond, "the lease", func() { untilUnavailable(t, r.Registry) }) // 900 ms, then one try of 400
 	for range 3 {
 		inTime(t, 500*time.Millisecond, "one refusal", func() { verifies(t, r.Registry, secret, ErrUnavailable) })
 	}
@@ -315,4 +315,79 @@ func TestManyChangesAtOnce(t *testing.T) {
 
 func partitions(n int) func(*RegistryConfig) {
 	return func(c *RegistryConfig) { c.Keys.Partitions = n }
+}
+
+// wallHook holds back all lookups until the wall falls.
+type wallHook struct {
+	up   atomic.Bool
+	wall chan struct{}
+}
+
+func (h *wallHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *wallHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { h.wait(cmd); return next(ctx, cmd) }
+}
+
+func (h *wallHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { h.wait(cmds[0]); return next(ctx, cmds) }
+}
+
+func (h *wallHook) wait(cmd redis.Cmder) {
+	if cmd.Name() == "hget" && h.up.Load() {
+		<-h.wall
+	}
+}
+
+// However many wrong tokens are waiting to be refused: cached devices are answered from memory, and there is room for
+// those that are not cached.
+func TestFloodOfRefusals(t *testing.T) {
+	s := redistest.Start(t)
+	wall := &wallHook{wall: make(chan struct{})}
+	r := follow(t, testRegistry(t, s, func(c *RegistryConfig) {
+		client := s.Client()
+		client.AddHook(wall)
+		c.Client = client
+	})).Registry
+	const waiting, turnedAway = 16, 20
+	r.suspect = newLane(1, 8, waiting, r.fetch)
+	put(t, r, Device{ID: imei, Secret: secret})
+	put(t, r, Device{ID: other, Secret: secret})
+	verifies(t, r, secret, nil)
+
+	wall.up.Store(true)
+	fall := sync.OnceFunc(func() { close(wall.wall) })
+	defer time.AfterFunc(patience, fall).Stop()
+	var flood sync.WaitGroup
+	var busy atomic.Int64
+	for range 1 + waiting + turnedAway {
+		flood.Go(func() {
+			_, err := r.VerifyToken(t.Context(), imei, body, Token(body, newer))
+			if errors.Is(err, ErrBusy) {
+				busy.Add(1)
+			} else if !errors.Is(err, ErrWrongToken) && !errors.Is(err, ErrUnavailable) {
+				t.Errorf("refused with %v", err)
+			}
+		})
+	}
+	for limit := time.Now().Add(patience); busy.Load() < turnedAway; {
+		verifies(t, r, secret, nil)
+		if time.Now().After(limit) {
+			t.Fatalf("%d turned away", busy.Load())
+		}
+	}
+	uncached := make(chan error)
+	go func() {
+		_, err := r.VerifyToken(t.Context(), other, body, Token(body, secret))
+		uncached <- err
+	}()
+	verifies(t, r, secret, nil)
+	fall()
+	flood.Wait()
+	if err := <-uncached; errors.Is(err, ErrBusy) {
+		t.Errorf("an uncached device: %v", err)
+	}
+	if st := r.Stats(); st.Busy != uint64(busy.Load()) {
+		t.Errorf("stats count %d, want %d", st.Busy, busy.Load())
+	}
 }
