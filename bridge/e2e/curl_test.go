@@ -75,6 +75,20 @@ func (s *site) post(n *node, d fleet.Device, body string, args ...string) reply 
 	return s.postWith(n, d.Path(), s.token(d, body), body, args...)
 }
 
+// send posts until the answer is 200, as a device does that is told to try
+// again: a disk that is busy for a second is no fault of the program's.
+func (s *site) send(n *node, d fleet.Device, body string) {
+	s.Helper()
+	for range 10 {
+		r := s.post(n, d, body)
+		if r.status != 503 {
+			r.accepted(s.T)
+			return
+		}
+	}
+	s.Fatalf("%s is told to try again and again", d.ID)
+}
+
 // postWith sends a body with any token; "" is none.
 func (s *site) postWith(n *node, path, token, body string, args ...string) reply {
 	s.Helper()

@@ -21,8 +21,13 @@ const (
 // publish runs mosquitto_pub as a device; more are its further arguments.
 func (s *site) publish(n *node, version string, d fleet.Device, topic, payload string, more ...string) (code int, said string) {
 	s.Helper()
+	return s.publishAs(n, version, d.BaseName(), d.Secret, topic, payload, more...)
+}
+
+func (s *site) publishAs(n *node, version, user, password, topic, payload string, more ...string) (code int, said string) {
+	s.Helper()
 	args := append([]string{
-		"-h", "127.0.0.1", "-p", n.port("mqtt"), "-V", version, "-u", d.BaseName(), "-P", d.Secret, "-t", topic, "-m", payload,
+		"-h", "127.0.0.1", "-p", n.port("mqtt"), "-V", version, "-u", user, "-P", password, "-t", topic, "-m", payload,
 	}, more...)
 	code, out, errs := runFor(s.T, 10*time.Second, environment(), "", "mosquitto_pub", args...)
 	return code, out + errs
@@ -47,6 +52,7 @@ type listener struct {
 	t       *testing.T
 	name    string
 	out     *transcript
+	cancel  context.CancelFunc
 	exited  chan struct{}
 	granted string // what SUBACK said, a code for each filter
 
@@ -71,7 +77,7 @@ func (s *site) listen(n *node, version, user, password string, filters []string,
 	for _, f := range filters {
 		args = append(args, "-t", f)
 	}
-	l := &listener{t: s.T, name: user + " on " + strings.Join(filters, " "), out: newTranscript(), exited: make(chan struct{})}
+	l := &listener{t: s.T, name: user + " on " + strings.Join(filters, " "), out: newTranscript(), cancel: cancel, exited: make(chan struct{})}
 	// Its standard output is a pipe, which it would fill before it writes.
 	cmd := exec.CommandContext(ctx, "stdbuf", append(append([]string{"-oL", "mosquitto_sub"}, args...), more...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), l.out, l.out
@@ -80,7 +86,7 @@ func (s *site) listen(n *node, version, user, password string, filters []string,
 		s.Fatalf("start mosquitto_sub: %v", err)
 	}
 	go func() { defer close(l.exited); _ = cmd.Wait() }()
-	s.Cleanup(func() { cancel(); <-l.exited })
+	s.Cleanup(l.kill)
 	const answer = "Subscribed (mid: 1): "
 	if !l.out.await(10*time.Second, l.exited, func(line string) bool {
 		codes, ok := strings.CutPrefix(line, answer)
@@ -92,6 +98,12 @@ func (s *site) listen(n *node, version, user, password string, filters []string,
 		s.Fatalf("%s: no answer:\n%s", l.name, l.out)
 	}
 	return l
+}
+
+// kill ends it with SIGKILL: it says no good-bye.
+func (l *listener) kill() {
+	l.cancel()
+	<-l.exited
 }
 
 // messages are those received so far.
@@ -115,6 +127,16 @@ func (l *listener) messages() []message {
 func (l *listener) holding(text string) (found []message) {
 	for _, m := range l.messages() {
 		if strings.Contains(m.payload, text) {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// on are the messages of a topic.
+func (l *listener) on(topic string) (found []message) {
+	for _, m := range l.messages() {
+		if m.topic == topic {
 			found = append(found, m)
 		}
 	}
