@@ -1,10 +1,10 @@
 package ingest
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,28 +28,6 @@ func newConnections(limit int) *connections {
 	return c
 }
 
-// conn is an open connection that knows since when it is idle.
-type conn struct {
-	net.Conn
-	idle  atomic.Int64 // Unix ns; 0 while a request is on its way
-	leave func()
-}
-
-// Close frees the connection's place, once.
-func (c *conn) Close() error {
-	c.leave()
-	return c.Conn.Close()
-}
-
-// CloseWrite lets net/http end its side first, so that a peer which is still
-// sending reads the answer and not a reset.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
 // track is the server's ConnState. A connection that has sent nothing yet
 // counts as idle: a device connects when it has something to send.
 func (cs *connections) track(c net.Conn, state http.ConnState) {
@@ -59,9 +37,28 @@ func (cs *connections) track(c net.Conn, state http.ConnState) {
 	}
 	switch state {
 	case http.StateNew, http.StateIdle:
+		own.answering.Store(false)
 		own.idle.Store(time.Now().UnixNano())
 	case http.StateActive:
 		own.idle.Store(0)
+	}
+}
+
+// sweep expires deadlines until ctx ends.
+func (cs *connections) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			cs.mu.Lock()
+			for c := range cs.all {
+				c.sweep(now)
+			}
+			cs.mu.Unlock()
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,7 @@ func New(cfg Config) *Server {
 		DisableGeneralOptionsHandler: true,
 		Protocols:                    &http1,
 		ConnState:                    s.conns.track,
+		ConnContext:                  withConn,
 		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	if cfg.ReadTimeout > 0 {
@@ -110,6 +112,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, grace time.Duration
 			_ = s.http.Close()
 		}
 	})
+	sweeping, done := context.WithCancel(context.WithoutCancel(ctx))
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { s.conns.sweep(sweeping) })
+	defer sweeper.Wait()
+	defer done()
 	err := s.http.Serve(s.conns.listen(ln))
 	if !stop() {
 		<-stopped // Serve returns as soon as Shutdown is called
@@ -161,9 +168,10 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, kind string) {
 		s.badBody(w, r, err)
 		return
 	}
+	bodyRead(r.Context())
 	m := uplink.Message{Via: uplink.HTTP, Remote: r.RemoteAddr, Body: body, PathType: kind}
 	if len(tokens) == 1 {
 		m.Token, m.HasToken = tokens[0], true
 	}
-	s.answer(w, s.cfg.Uplinks.Accept(r.Context(), &m))
+	s.answer(w, s.cfg.Uplinks.Accept(context.Background(), &m))
 }

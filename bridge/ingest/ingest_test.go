@@ -142,6 +142,38 @@ func TestQuirks(t *testing.T) {
 	}
 }
 
+// Requests sent ahead, before the answers of those before them, are all
+// answered in order on the one connection, which is kept through quiet times.
+func TestPipelined(t *testing.T) {
+	u := &uplinks{verdict: uplink.Verdict{Outcome: uplink.Stored}}
+	addr := start(t, u, Config{HeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second})
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	request := func(body string) string {
+		return fmt.Sprintf("POST /ingestion/m2m/senml/v1 HTTP/1.1\r\nHost: m.m\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	r := bufio.NewReader(c)
+	for round := range 3 {
+		_, _ = io.WriteString(c, request("a")+request("b")+request("")+request("c"))
+		for range 4 {
+			if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != 200 {
+				t.Fatalf("round %d: %v %v", round, res, err)
+			}
+		}
+	}
+	var got string
+	for _, m := range u.got {
+		got += string(m.Body) + ","
+	}
+	if got != strings.Repeat("a,b,,c,", 3) {
+		t.Errorf("handed over %s", got)
+	}
+}
+
 // What is refused before it is an uplink, and how.
 func TestTurnedAway(t *testing.T) {
 	const head = " HTTP/1.1\r\nHost: m.m\r\nThings-Message-Token: TK\r\n"
