@@ -43,6 +43,7 @@ type conn struct {
 	out      []byte // waits to be written
 	rest     []byte // what the writer has in hand
 	writing  bool   // there is a writer
+	slow     bool   // the writer is a goroutine that may block
 	wantRoom bool   // put found none
 	last     bool   // hang up when all is written
 	hungUp   bool
@@ -161,10 +162,22 @@ func (c *conn) release() {
 	}
 }
 
+// awaitUntil sets when reading ends; nothing prolongs it after hangUp.
+func (c *conn) awaitUntil(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.last {
+		_ = c.SetReadDeadline(t)
+	}
+}
+
 // hangUp closes once all is written. It does not wait: linger does.
 func (c *conn) hangUp() {
 	c.mu.Lock()
 	c.last = true
+	if c.slow {
+		_ = c.SetWriteDeadline(time.Now().Add(lingerTime))
+	}
 	c.mu.Unlock()
 	c.flush()
 }

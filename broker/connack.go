@@ -23,7 +23,6 @@ func (b *Broker) welcome(s *session, pk *packets.Packet) {
 	}
 	s.keepAlive = keepAlive
 	_ = b.mochi.SendConnack(s.cl, packets.CodeSuccess, false, &p) // fails only where reading will
-	s.conn.flush()
 }
 
 // refuse answers a login that fails, has it told, and hangs up.

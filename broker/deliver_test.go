@@ -1,11 +1,27 @@
 package broker
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
+
+func receiveMaximum(n uint16) func(*packets.Packet) {
+	return func(pk *packets.Packet) { pk.Properties.ReceiveMaximum = n }
+}
+
+// numbered are messages of one device, with their number as payload and in their id.
+func numbered(from, to int) (msgs []Message) {
+	for i := from; i < to; i++ {
+		msgs = append(msgs, message(fmt.Sprintf("%d-0", i), uplinksOf(imei), fmt.Sprint(i)))
+	}
+	return msgs
+}
 
 func TestDelivery(t *testing.T) {
 	for _, version := range []byte{version311, version5} {
@@ -14,24 +30,394 @@ func TestDelivery(t *testing.T) {
 				e := newEdge(t)
 				p := e.reader(version)
 				p.subOK(qos, "uplinks/#")
-				for i := range 3 {
-					e.Deliver([]Message{message(fmt.Sprintf("%d-0", i), "uplinks/IMEI/356726104408422", fmt.Sprint(i))})
-				}
+				e.Deliver(numbered(0, 3))
 				for i := range 3 {
 					m := p.next(packets.Publish)
-					if string(m.Payload) != fmt.Sprint(i) || m.FixedHeader.Qos != qos || m.TopicName != "uplinks/IMEI/356726104408422" {
-						t.Errorf("message %d: %s %q QoS %d", i, m.TopicName, m.Payload, m.FixedHeader.Qos)
+					if string(m.Payload) != fmt.Sprint(i) || m.FixedHeader.Qos != qos || m.TopicName != uplinksOf(imei) || m.FixedHeader.Dup || m.FixedHeader.Retain {
+						t.Errorf("message %d: %s %q %+v", i, m.TopicName, m.Payload, m.FixedHeader)
 					}
 					if version == version5 {
-						equal(t, "user properties", m.Properties.User, []packets.UserProperty{{Key: "id", Val: fmt.Sprintf("%d-0", i)}})
-						equal(t, "content type", m.Properties.ContentType, "application/senml+json")
+						equal(t, "properties", m.Properties, packets.Properties{
+							User:        []packets.UserProperty{{Key: "id", Val: fmt.Sprintf("%d-0", i)}},
+							ContentType: "application/senml+json", PayloadFormat: 1, PayloadFormatFlag: true,
+						})
 					}
 					if qos > 0 {
 						p.send(ack(packets.Puback, m.PacketID))
 					}
 				}
 				p.alive()
+				if s := e.Stats(); s.Delivered != 3 {
+					t.Errorf("delivered %d", s.Delivered)
+				}
 			})
 		}
 	}
+}
+
+func TestPayloadsOfManyForms(t *testing.T) {
+	e := newEdge(t)
+	p := e.device(version5, login("admin", "the admin's own key"))
+	p.subOK(0, "#")
+	for _, payload := range []string{"", "\xff", strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("x", 20_000), strings.Repeat("é", 100_000), strings.Repeat("x", 3_000_000)} {
+		e.Deliver([]Message{{Topic: "rejects/x", Payload: []byte(payload)}})
+		m := p.next(packets.Publish)
+		if string(m.Payload) != payload {
+			t.Errorf("%d bytes came as %d", len(payload), len(m.Payload))
+		}
+		equal(t, "UTF-8", m.Properties.PayloadFormatFlag, payload != "\xff")
+		equal(t, "content type", m.Properties.ContentType, "application/json")
+	}
+}
+
+// collect acknowledges QoS 1 messages until n have come; never more than window
+// of them are unacknowledged.
+func (p *peer) collect(n, window int) (got []string) {
+	p.t.Helper()
+	var open []uint16
+	ids := map[uint16]bool{}
+	for len(got) < n {
+		m := p.next(packets.Publish)
+		if ids[m.PacketID] || m.PacketID == 0 {
+			p.t.Fatalf("packet id %d is in use", m.PacketID)
+		}
+		ids[m.PacketID] = true
+		got = append(got, string(m.Payload))
+		if open = append(open, m.PacketID); len(open) > window {
+			p.t.Fatalf("%d messages in a window of %d", len(open), window)
+		}
+		if len(open) == window || len(got) == n {
+			for i := range open { // out of order, which acknowledgements of this side may be
+				id := open[len(open)-1-i]
+				delete(ids, id)
+				p.send(ack(packets.Puback, id))
+			}
+			open = open[:0]
+		}
+	}
+	return got
+}
+
+func inOrder(t *testing.T, got []string) {
+	t.Helper()
+	for i, s := range got {
+		if s != fmt.Sprint(i) {
+			t.Fatalf("message %d is %s", i, s)
+		}
+	}
+}
+
+func TestReceiveMaximum(t *testing.T) {
+	const n = 5000
+	for _, maximum := range []uint16{1, 2, 3, 10, 64, 1000, 65535, 0} {
+		t.Run(fmt.Sprint(maximum), func(t *testing.T) {
+			e := newEdge(t, func(c *Config) { c.MaxQueue = n })
+			p := e.reader(version5, receiveMaximum(maximum))
+			p.subOK(1, "uplinks/#")
+			go func() {
+				for i := 0; i < n; i += 50 {
+					e.Deliver(numbered(i, i+50))
+				}
+			}()
+			window := 64
+			if maximum > 0 {
+				window = min(window, int(maximum))
+			}
+			inOrder(t, p.collect(n, window))
+			p.alive()
+		})
+	}
+}
+
+func TestWindowOf311(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.Window = 1024 })
+	p := e.reader(version311)
+	p.subOK(1, "uplinks/#")
+	e.Deliver(numbered(0, 1100))
+	var got []packets.Packet
+	for range 1024 {
+		got = append(got, p.next(packets.Publish))
+	}
+	p.silent()
+	p.send(ack(packets.Puback, got[500].PacketID))
+	equal(t, "payload", string(p.next(packets.Publish).Payload), "1024")
+	p.silent()
+}
+
+func TestPacketIDsGoRound(t *testing.T) {
+	w := window{limit: 64}
+	stuck := w.take(&frame{})
+	seen := map[uint16]int{}
+	for range 200_000 {
+		id := w.take(&frame{})
+		if id == 0 || id == stuck {
+			t.Fatalf("packet id %d", id)
+		}
+		seen[id]++
+		if !w.give(id) || w.give(id) {
+			t.Fatalf("packet id %d is given back once", id)
+		}
+	}
+	if len(seen) < 50_000 { // but those that share the slot of the one in use
+		t.Errorf("%d packet ids are used", len(seen))
+	}
+	if w.give(0) || w.give(stuck+1) || !w.give(stuck) || w.open != 0 {
+		t.Error("what is not in use was given back")
+	}
+}
+
+func TestPacketIDsOfBothDirectionsAreApart(t *testing.T) {
+	c := make(chan held, 10)
+	e := newEdge(t, hold(c))
+	p := e.device(version5, receiveMaximum(2))
+	p.subOK(1, downlinks)
+	down := Message{Topic: downlinks, Payload: []byte("1"), Device: imei}
+	e.Deliver([]Message{down, down, down})
+	first, second := p.next(packets.Publish), p.next(packets.Publish)
+	// An uplink with the id of an unacknowledged downlink, and its answer, are apart from it.
+	p.send(publish(uplinks, pack, 1, first.PacketID))
+	receive(t, c).done(Outcome{})
+	p.completed(1, first.PacketID, 0)
+	p.send(publish(uplinks, pack, 2, second.PacketID))
+	receive(t, c).done(Outcome{})
+	p.completed(2, second.PacketID, 0)
+	p.silent() // the window is full still
+	// A SUBSCRIBE with such an id is nothing special.
+	p.send(subscribe(first.PacketID, packets.Subscription{Filter: downlinks, Qos: 1}))
+	equal(t, "codes", p.next(packets.Suback).ReasonCodes, []byte{1})
+	p.send(ack(packets.Puback, 4711)) // acknowledges nothing
+	p.silent()
+	p.send(ack(packets.Puback, first.PacketID))
+	p.next(packets.Publish)
+	p.alive()
+}
+
+func TestMaximumPacketSizeOfAClient(t *testing.T) {
+	e := newEdge(t)
+	p := e.reader(version5, func(pk *packets.Packet) { pk.Properties.MaximumPacketSize = 500 })
+	p.subOK(1, "uplinks/#")
+	e.Deliver([]Message{message("1-0", uplinksOf(imei), strings.Repeat("x", 600)), message("2-0", uplinksOf(imei), "2")})
+	m := p.next(packets.Publish) // [MQTT-3.1.2-25], and told
+	equal(t, "topic", m.TopicName, "events/gap")
+	p.send(ack(packets.Puback, m.PacketID))
+	m = p.next(packets.Publish)
+	equal(t, "payload", string(m.Payload), "2")
+}
+
+type gapEvent struct {
+	Kind, From, To string
+	Count          int
+}
+
+func TestGapOfAFullWindow(t *testing.T) {
+	for _, version := range []byte{version311, version5} {
+		e := newEdge(t, func(c *Config) { c.MaxQueue, c.Window = 10, 5 })
+		other := e.device(version5, login("admin", "the admin's own key"))
+		other.subOK(0, "uplinks/#")
+		p := e.reader(version)
+		p.subOK(1, "uplinks/#")
+		e.Deliver(numbered(0, 100))
+		for range 100 {
+			other.next(packets.Publish)
+		}
+		// 5 in the window, 10 wait, 85 are missed.
+		inOrder(t, p.collect(15, 5))
+		m := p.next(packets.Publish)
+		var g gapEvent
+		if err := json.Unmarshal(m.Payload, &g); err != nil || m.TopicName != "events/gap" || m.FixedHeader.Qos != 1 {
+			t.Fatalf("%s %s: %v", m.TopicName, m.Payload, err)
+		}
+		equal(t, "gap", g, gapEvent{"gap", "15-0", "99-0", 85})
+		told := receive(t, e.gaps)
+		equal(t, "OnGap", told, Gap{App: "reader", ClientID: "test", From: "15-0", To: "99-0", Count: 85})
+		p.send(ack(packets.Puback, m.PacketID))
+		e.Deliver(numbered(100, 101))
+		equal(t, "after it", string(p.next(packets.Publish).Payload), "100")
+		if s := e.Stats(); s.Gaps != 1 || s.Missed != 85 {
+			t.Errorf("stats %+v", s)
+		}
+		nothing(t, e.gaps)
+	}
+}
+
+func TestGapOfASessionThatEnds(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.MaxQueue, c.Window = 1, 1 })
+	p := e.reader(version5)
+	p.subOK(1, "uplinks/#")
+	e.Deliver(numbered(0, 5))
+	_ = p.conn.Close()
+	equal(t, "gap", receive(t, e.gaps), Gap{App: "reader", ClientID: "test", From: "2-0", To: "4-0", Count: 3})
+}
+
+// fill has Deliver bring large messages to a session until its peer, which
+// reads none of them, takes no more and misses some. It returns how many.
+func (e *edge) fill(s *session, topic string) int {
+	e.t.Helper()
+	payload := strings.Repeat("x", 16<<10)
+	before := e.Stats().Missed
+	stuck := func() bool {
+		s.conn.mu.Lock()
+		defer s.conn.mu.Unlock()
+		return s.conn.slow && len(s.conn.rest) > 0
+	}
+	for n := 1; n < 100_000; n++ {
+		m := message(fmt.Sprintf("%d-0", n), topic, payload)
+		if strings.HasPrefix(topic, topicThings) {
+			m.Device, _, _ = deviceTopic(topic)
+		}
+		start := time.Now()
+		e.Deliver([]Message{m})
+		if d := time.Since(start); d > time.Second {
+			e.t.Fatalf("Deliver took %v", d)
+		}
+		if stuck() && e.Stats().Missed > before {
+			return n
+		}
+		await(e.t, "it is written or stuck", func() bool {
+			return stuck() || s.conn.hasRoom()
+		})
+	}
+	e.t.Fatal("nothing is ever missed")
+	return 0
+}
+
+func TestSlowSubscriberHoldsNobodyUp(t *testing.T) {
+	for _, qos := range []byte{0, 1} {
+		e := newEdge(t, func(c *Config) { c.MaxQueue, c.Window = 100, 1024 })
+		slow := e.reader(version5)
+		slow.subOK(qos, "uplinks/#")
+		quick := e.device(version311, login("admin", "the admin's own key"))
+		quick.subOK(1, "#")
+		dev := e.device(version5, login(imei2.BaseName(), secret))
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				m, err := quick.read()
+				if err != nil || m.FixedHeader.Type != packets.Publish {
+					t.Errorf("quick: %v", err)
+					return
+				}
+				quick.send(ack(packets.Puback, m.PacketID))
+				if string(m.Payload) == "last" {
+					return
+				}
+				select {
+				case <-stop:
+				default:
+				}
+			}
+		})
+		n := e.fill(e.sessions.of("reader")[0], uplinksOf(imei))
+		// A device is answered, and others are served, while it is stuck.
+		dev.send(publish("things/IMEI/356726104408423/uplink", pack, 1, 1))
+		dev.completed(1, 1, 0)
+		e.Deliver([]Message{message("last", uplinksOf(imei), "last")})
+		wg.Wait()
+		// When it reads again, it gets what was queued, then the gap, then the present.
+		var g gapEvent
+		last := 0
+		for g.Count == 0 {
+			m := slow.next(packets.Publish)
+			if qos > 0 {
+				slow.send(ack(packets.Puback, m.PacketID))
+			}
+			if m.TopicName == "events/gap" {
+				if err := json.Unmarshal(m.Payload, &g); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+			var i int
+			if _, err := fmt.Sscanf(m.Properties.User[0].Val, "%d-0", &i); err != nil || i != last+1 {
+				t.Fatalf("message %s after %d: %v", m.Properties.User[0].Val, last, err)
+			}
+			last = i
+		}
+		if g.From != fmt.Sprintf("%d-0", last+1) || g.To != "last" || g.Count != n-last+1 {
+			t.Errorf("QoS %d: gap %+v after %d of %d", qos, g, last, n)
+		}
+		if qos == 0 && g.Count < 100 {
+			t.Errorf("QoS 0 was not dropped to the present: %+v", g)
+		}
+		e.Deliver([]Message{message("now", uplinksOf(imei), "now")})
+		equal(t, "then", string(slow.next(packets.Publish).Payload), "now")
+	}
+}
+
+func TestDeadSubscriberIsCut(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.WriteTimeout, c.MaxQueue = 300*time.Millisecond, 10 })
+	p := e.reader(version5)
+	p.subOK(0, "uplinks/#")
+	e.fill(e.sessions.of("reader")[0], uplinksOf(imei))
+	await(t, "it is cut", func() bool { s := e.Stats(); return s.Cut == 1 && s.Apps == 0 && s.Connections == 0 })
+}
+
+func TestSlowButReadingSubscriberIsNotCut(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.WriteTimeout, c.MaxQueue = 500*time.Millisecond, 10 })
+	p := e.reader(version5)
+	p.subOK(0, "uplinks/#")
+	e.fill(e.sessions.of("reader")[0], uplinksOf(imei))
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	buf := make([]byte, 8<<10)
+	for start := time.Now(); time.Since(start) < 2*time.Second; {
+		<-tick.C
+		e.Deliver([]Message{message("x", uplinksOf(imei), strings.Repeat("x", 16<<10))})
+		if _, err := p.conn.Read(buf); err != nil {
+			t.Fatalf("cut: %v", err)
+		}
+	}
+	if s := e.Stats(); s.Cut != 0 || s.Apps != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// A client that asks for answers and does not read them is read no further.
+func TestClientThatNeverReads(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.WriteTimeout = 300 * time.Millisecond })
+	p := e.device(version5)
+	ping := slicesRepeat([]byte{packets.Pingreq << 4, 0}, 10_000)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			_ = p.conn.SetWriteDeadline(time.Now().Add(patience))
+			if _, err := p.conn.Write(ping); err != nil {
+				return
+			}
+		}
+	}()
+	receive(t, ended)
+	await(t, "it is cut", func() bool { return e.Stats().Cut == 1 })
+}
+
+func slicesRepeat(b []byte, n int) (out []byte) {
+	for range n {
+		out = append(out, b...)
+	}
+	return out
+}
+
+func TestIdleConnectionHoldsNoBuffer(t *testing.T) {
+	e := newEdge(t)
+	p := e.reader(version5)
+	p.subOK(1, "uplinks/#")
+	d := e.device(version5)
+	d.send(publish(uplinks, pack, 1, 1))
+	d.completed(1, 1, 0)
+	e.Deliver(numbered(0, 200))
+	p.collect(200, 64)
+	p.alive()
+	idle := func(s *session) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.conn.mu.Lock()
+		defer s.conn.mu.Unlock()
+		c := s.conn
+		return c.out == nil && c.rest == nil && !c.writing && s.outbox.queue == nil && len(s.outbox.window.slots) <= firstSlots && len(s.inbox.waiting) == 0
+	}
+	await(t, "no buffer is held", func() bool {
+		return idle(e.sessions.device(imei)) && idle(e.sessions.of("reader")[0])
+	})
 }

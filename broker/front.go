@@ -17,10 +17,7 @@ func (f *front) establish(l *link, nc net.Conn) {
 		return
 	}
 	s := f.login(c)
-	if s == nil || !f.owns(c, s) {
-		if s != nil {
-			s.end(endShutdown)
-		}
+	if s == nil {
 		c.linger()
 		f.drop(c)
 		return

@@ -127,5 +127,8 @@ func prepare(nc net.Conn) {
 		return
 	}
 	_ = tcp.SetNoDelay(true)
+	if raw, err := tcp.SyscallConn(); err == nil {
+		limitUnsent(raw)
+	}
 	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 15 * time.Minute, Interval: time.Minute, Count: 5})
 }

@@ -47,11 +47,16 @@ func (b *Broker) login(f *front, c *conn) *session {
 	}
 	c.link.authorised()
 	s := newSession(b, f, c, cl, who, will)
+	b.welcome(s, &pk) // before anybody can write to it
+	if !f.owns(c, s) {
+		_ = c.Close()
+		return nil
+	}
 	if old := b.sessions.put(s); old != nil {
 		b.count.takenOver.Add(1)
 		old.end(endTakenOver) // [MQTT-3.1.4-3]
 	}
-	b.welcome(s, &pk)
+	c.flush()
 	if b.changes.count() != who.changes {
 		b.changed(s.change()) // it may have been changed between the check and the session
 	}

@@ -97,15 +97,15 @@ func (s *session) arm() {
 	now := time.Now()
 	switch {
 	case s.armed.IsZero() && s.keepAlive == 0:
-		_ = s.conn.SetReadDeadline(time.Time{})
+		s.conn.awaitUntil(time.Time{})
 	case s.keepAlive == 0 || now.Sub(s.armed) < s.keepAlive/10:
 		return
 	default:
-		_ = s.conn.SetReadDeadline(now.Add(s.keepAlive + s.keepAlive/2 + s.keepAlive/10))
+		s.conn.awaitUntil(now.Add(s.keepAlive + s.keepAlive/2 + s.keepAlive/10))
 	}
 	s.armed = now
 	if s.retiring.Load() {
-		_ = s.conn.SetReadDeadline(now)
+		s.conn.awaitUntil(now)
 	}
 }
 
@@ -133,7 +133,7 @@ func protocolEnding(err error) ending {
 // retire has the session stop reading and leave once its uplinks are answered.
 func (s *session) retire() {
 	s.retiring.Store(true)
-	_ = s.conn.SetReadDeadline(time.Now())
+	s.conn.awaitUntil(time.Now())
 }
 
 // end ends the session: the first reason counts. What it held is given back at

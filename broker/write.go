@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -65,6 +67,9 @@ func (c *conn) flush() {
 	c.writing = true
 	c.mu.Unlock()
 	if c.raw == nil || !c.drain(false) {
+		c.mu.Lock()
+		c.slow = true
+		c.mu.Unlock()
 		go c.drain(true)
 	}
 }
@@ -72,26 +77,45 @@ func (c *conn) flush() {
 // drain writes until nothing waits. Unless it may block it stops where the
 // socket is full, and reports false: the caller is still the writer.
 func (c *conn) drain(block bool) bool {
-	for c.next(block) {
+	held := c.held(block)
+	for c.next() {
 		n, err := c.writePiece(block)
 		c.mu.Lock()
 		c.rest = c.rest[n:]
 		c.mu.Unlock()
-		if err == syscall.EAGAIN {
+		switch now := c.held(block); {
+		case err == nil:
+			held = now
+		case err == syscall.EAGAIN:
 			return false
-		}
-		if err != nil {
-			if timeout, ok := err.(net.Error); ok && timeout.Timeout() && c.owner != nil {
-				c.owner.stalled()
-			}
-			_ = c.Close()
+		case errors.Is(err, os.ErrDeadlineExceeded) && now < held:
+			held = now // the peer took some: the socket just has no room for a piece yet
+		default:
+			c.failed(err)
 		}
 	}
 	return true
 }
 
+// held is how much the kernel has that the peer has not taken. It is asked
+// only where a write may block.
+func (c *conn) held(block bool) int {
+	if !block || c.raw == nil {
+		return 0
+	}
+	return unacknowledged(c.raw)
+}
+
+// failed ends the connection, since nothing can be written to it.
+func (c *conn) failed(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.owner != nil {
+		c.owner.stalled()
+	}
+	_ = c.Close()
+}
+
 // next takes more to write into hand, or ends the writing.
-func (c *conn) next(blocked bool) bool {
+func (c *conn) next() bool {
 	c.mu.Lock()
 	for !c.broken && len(c.rest) == 0 {
 		if len(c.out) > 0 {
@@ -112,17 +136,18 @@ func (c *conn) next(blocked bool) bool {
 	if !c.broken && len(c.rest) > 0 {
 		return true
 	}
-	c.end(blocked)
+	c.end()
 	return false
 }
 
 // end gives the buffer back and, after the last packet, closes our direction.
-func (c *conn) end(blocked bool) {
+func (c *conn) end() {
 	c.writing, c.rest = false, nil
 	c.keep()
-	if blocked && !c.broken {
+	if c.slow && !c.broken {
 		_ = c.SetWriteDeadline(time.Time{})
 	}
+	c.slow = false
 	if c.last && !c.hungUp && !c.broken {
 		c.hungUp = true
 		if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
