@@ -179,9 +179,11 @@ func TestAppChangesReachAnotherNode(t *testing.T) {
 }
 
 func TestSees(t *testing.T) {
-	r := follow(t, testRegistry(t, redistest.Start(t))).Registry
+	f := follow(t, testRegistry(t, redistest.Start(t)))
+	r := f.Registry
 	put(t, r, Device{ID: imei, Secret: secret, Labels: map[string]string{"floor": "2"}})
 	put(t, r, Device{ID: other, Secret: secret, Labels: map[string]string{"floor": "22", "site": "x"}})
+	f.await(Change{Kind: ChangeDevice, Device: other})
 	for _, c := range []struct {
 		name    string
 		devices []string

@@ -111,7 +111,8 @@ func TestCacheIsBounded(t *testing.T) {
 	if per := heap / float64(st.Entries); per > 100 {
 		t.Errorf("%.1f bytes for each of %d devices", per, st.Entries)
 	}
-	if st.Evictions == 0 || st.Entries+int64(st.Evictions) != 300000 {
+	// A few share 32 bits of their hash with another one and displace it.
+	if n := st.Entries + int64(st.Evictions); st.Evictions == 0 || n > 300000 || n < 299900 {
 		t.Errorf("%d entries and %d evictions of 300000", st.Entries, st.Evictions)
 	}
 	runtime.KeepAlive(c)

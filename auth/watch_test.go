@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -234,6 +235,33 @@ func TestStoppedRedis(t *testing.T) {
 	verifies(t, r.Registry, secret, nil)
 }
 
+// A node that is held up, here by its own listener, does not trust what it cannot keep up with.
+func TestLeaseEndsByItself(t *testing.T) {
+	s := redistest.Start(t)
+	r, elsewhere := follow(t, testRegistry(t, s)), testRegistry(t, s)
+	put(t, elsewhere, Device{ID: imei, Secret: secret})
+	r.await(Change{Kind: ChangeDevice, Device: imei})
+	verifies(t, r.Registry, secret, nil)
+	goOn := make(chan struct{})
+	r.OnChange(func(c Change) {
+		if c.Device == other {
+			<-goOn
+		}
+	})
+	put(t, elsewhere, Device{ID: other, Unsigned: true})
+	put(t, elsewhere, Device{ID: imei, Secret: newer}) // not heard of, for now
+	inTime(t, 2*time.Second, "the end of the lease", func() {
+		for r.Stats().LeaseValid {
+			runtime.Gosched()
+		}
+	})
+	verifies(t, r.Registry, secret, ErrWrongToken)
+	verifies(t, r.Registry, newer, nil)
+	close(goOn)
+	r.await(Change{Kind: ChangeDevice, Device: imei})
+	verifies(t, r.Registry, newer, nil)
+}
+
 // What may have been missed drops everything; each case leaves the change stream as the fault would.
 func TestMissedChanges(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
@@ -344,15 +372,17 @@ func (h *wallHook) wait(cmd redis.Cmder) {
 func TestFloodOfRefusals(t *testing.T) {
 	s := redistest.Start(t)
 	wall := &wallHook{wall: make(chan struct{})}
-	r := follow(t, testRegistry(t, s, func(c *RegistryConfig) {
+	f := follow(t, testRegistry(t, s, func(c *RegistryConfig) {
 		client := s.Client()
 		client.AddHook(wall)
 		c.Client = client
-	})).Registry
+	}))
+	r := f.Registry
 	const waiting, turnedAway = 16, 20
 	r.suspect = newLane(1, 8, waiting, r.fetch)
 	put(t, r, Device{ID: imei, Secret: secret})
 	put(t, r, Device{ID: other, Secret: secret})
+	f.await(Change{Kind: ChangeDevice, Device: other}) // or it would drop what is cached next
 	verifies(t, r, secret, nil)
 
 	wall.up.Store(true)
