@@ -28,10 +28,11 @@ var house = []struct {
 	{"docker", nil},                          // tests only
 	{"bridge/e2e", []string{"bridge/fleet"}}, // tests only, of the built program
 	{"bridge/bench", []string{"bridge/fleet", "bridge/store", "auth", "senml"}},
-	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/fleet", "bridge/store", "auth", "senml"}},
-	{"bridge", []string{"bridge/api", "bridge/fanout", "bridge/ingest", "bridge/store", "bridge/uplink", "broker", "auth", "senml"}},
+	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "auth", "senml"}},
+	{"bridge", []string{"bridge/api", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/store", "bridge/uplink", "broker", "auth", "senml"}},
 	{"bridge/api", []string{"bridge/explain", "auth"}},
 	{"bridge/explain", []string{"auth", "senml"}},
+	{"bridge/flags", nil},
 	{"bridge/fleet", nil},
 	{"bridge/fanout", []string{"bridge/uplink", "broker", "auth"}},
 	{"bridge/ingest", []string{"bridge/uplink"}},

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/alecthomas/kong"
+	"m2mbridge/bridge/flags"
 )
 
 // Config is every setting of a running bridge. The tags make each field a
@@ -65,17 +65,8 @@ type Config struct {
 // DefaultConfig is what serve runs with when nothing is set.
 func DefaultConfig() (Config, error) {
 	var c Config
-	err := kong.ApplyDefaults(&c, kong.PostBuild(ignoreEnvironment))
+	err := flags.Defaults(&c)
 	return c, err
-}
-
-// ignoreEnvironment keeps kong from reading variables: whoever wants them
-// brings them (bridge/cli).
-func ignoreEnvironment(k *kong.Kong) error {
-	for _, f := range k.Model.Flags {
-		f.Tag.Envs = nil
-	}
-	return nil
 }
 
 // Off tells whether a listener's address says that it is not wanted.

@@ -26,7 +26,7 @@ type AppAdd struct {
 	Device []string `short:"d" placeholder:"ID|LABEL=VALUE" help:"What it may see: a device id, or a label's value. May be given several times; without any, every device."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (AppAdd) Help() string {
 	return `Example, an app that reads the uplinks of one site's devices:
 
@@ -58,7 +58,7 @@ type AppList struct {
 	Limit int `default:"0" placeholder:"N" help:"How many to list at most. 0: all."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (AppList) Help() string {
 	return `Example:
 
@@ -113,7 +113,7 @@ type AppRemove struct {
 	Name string `arg:"" help:"Name of the app."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (AppRemove) Help() string {
 	return `Example:
 

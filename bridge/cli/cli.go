@@ -16,7 +16,7 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/alecthomas/kong"
+	"m2mbridge/bridge/flags"
 )
 
 // Exit codes of the program.
@@ -28,8 +28,8 @@ const (
 
 // CLI is the whole command line.
 type CLI struct {
-	ConfigFile string           `name:"config" placeholder:"FILE" env:"M2M_CONFIG" help:"TOML file of settings; flags and M2M_ variables win over it."`
-	Version    kong.VersionFlag `name:"version" help:"Print the version and end."`
+	ConfigFile string `name:"config" placeholder:"FILE" env:"M2M_CONFIG" help:"TOML file of settings; flags and M2M_ variables win over it."`
+	Version    bool   `alone:"" help:"Print the version and end."`
 
 	Serve  Serve     `cmd:"" help:"Run the bridge."`
 	Config ConfigCmd `cmd:"" help:"Print the whole effective configuration of serve as a TOML file, secrets starred."`
@@ -50,6 +50,7 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Log            *slog.Logger // to Stderr; serve replaces it by its configuration
 	Settings       *Settings    // where each setting came from
+	Call           *flags.Invocation
 }
 
 // ErrUsage marks an error of the user's making: exit code 2.
@@ -72,40 +73,39 @@ func Run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		Log:      slog.New(newLogHandler(stderr, slog.LevelInfo, "text")),
 		Settings: newSettings(environ),
 	}
-	var c CLI
-	command, done, err := parse(&c, env, args)
-	if done {
-		return exitOK
-	}
-	if err == nil {
+	command, err := parse(new(CLI), env, args)
+	switch {
+	case err != nil:
+		err = Usagef("%w (see m2mbridge --help)", err)
+	case env.Call.Alone == "help":
+		err = env.Call.Command.WriteHelp(stdout, env.Settings.note)
+	case env.Call.Alone == "version":
+		_, err = fmt.Fprintln(stdout, version())
+	default:
 		err = command.Run(env)
 	}
 	return report(stderr, err)
 }
 
-// parse returns the chosen command; done means that --help or --version has
-// been answered.
-func parse(c *CLI, env *Env, args []string) (command *kong.Context, done bool, err error) {
-	k, err := kong.New(c,
-		kong.Name("m2mbridge"),
-		kong.Description("Takes SenML packs from devices over HTTP and MQTT, verifies and stores them, and hands them to apps."),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(int) { done = true }),
-		kong.Vars{"version": version()},
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.PostBuild(env.Settings.adopt),
-		kong.ValueFormatter(env.Settings.helpText),
-		kong.WithBeforeResolve(env.Settings.open),
-		kong.Resolvers(env.Settings),
-	)
-	if err != nil {
-		return nil, false, fmt.Errorf("build command line: %w", err)
+// runner is a command that can be run: all but those that only have commands.
+type runner interface{ Run(*Env) error }
+
+// parse sets the flags of the command that args mean, unless only help or the
+// version is wanted.
+func parse(c *CLI, env *Env, args []string) (command runner, err error) {
+	root := flags.New("m2mbridge",
+		"Takes SenML packs from devices over HTTP and MQTT, verifies and stores them, and hands them to apps.", c)
+	env.Settings.adopt(root)
+	if env.Call, err = root.Match(args); err != nil || env.Call.Alone != "" {
+		return nil, err
 	}
-	command, err = k.Parse(args)
-	if done || err == nil {
-		return command, done, nil
+	if err := env.Settings.open(env.Call); err != nil {
+		return nil, err
 	}
-	return nil, false, Usagef("%w (see m2mbridge --help)", err)
+	if err := env.Call.Bind(env.Settings.source); err != nil {
+		return nil, err
+	}
+	return env.Call.Command.Target.(runner), nil
 }
 
 // report turns the outcome of a command into its exit code.

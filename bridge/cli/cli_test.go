@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"m2mbridge/bridge"
+	"m2mbridge/bridge/flags"
 )
 
 // run runs one command line without reading anything of the machine's.
@@ -31,7 +31,7 @@ func serveConfig(t *testing.T, environ []string, args ...string) bridge.Config {
 	t.Helper()
 	var c CLI
 	env := &Env{Ctx: t.Context(), Stdout: os.Stdout, Stderr: os.Stderr, Settings: newSettings(environ)}
-	if _, _, err := parse(&c, env, append([]string{"serve"}, args...)); err != nil {
+	if _, err := parse(&c, env, append([]string{"serve"}, args...)); err != nil {
 		t.Fatal(err)
 	}
 	return c.Serve.Config
@@ -114,38 +114,41 @@ func TestHelpAndVersion(t *testing.T) {
 // Every flag of every command has a variable of its own, a key and a help text
 // that ends as a sentence.
 func TestEveryFlagIsDocumented(t *testing.T) {
-	var c CLI
 	s := newSettings(nil)
-	k, err := kong.New(&c, kong.PostBuild(s.adopt), kong.Vars{"version": ""})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var walk func(n *kong.Node)
-	walk = func(n *kong.Node) {
-		for _, f := range n.Flags {
-			if f.Name == "help" || f.Name == "version" || f.Hidden {
-				continue
+	root := flags.New("m2mbridge", "", new(CLI))
+	s.adopt(root)
+	root.Walk(func(c *flags.Command) {
+		if _, ok := c.Target.(runner); !ok && len(c.Commands) == 0 {
+			t.Errorf("%v cannot be run", c.Words())
+		}
+		for _, f := range c.Flags {
+			if n := s.names[f]; !f.Alone && (!strings.HasPrefix(n.env, "M2M_") || n.key == "" && f.Name != "config") {
+				t.Errorf("%v --%s: %+v", c.Words(), f.Name, n)
 			}
-			if names := s.names[f.Value]; !strings.HasPrefix(names.env, "M2M_") || names.key == "" && f.Name != "config" {
-				t.Errorf("%s --%s: %+v", n.FullPath(), f.Name, names)
-			}
-			if !strings.HasSuffix(f.Help, ".") {
-				t.Errorf("%s --%s: help %q", n.FullPath(), f.Name, f.Help)
+			if !f.Hidden && !strings.HasSuffix(f.Help, ".") {
+				t.Errorf("%v --%s: help %q", c.Words(), f.Name, f.Help)
 			}
 		}
-		for _, child := range n.Children {
-			walk(child)
+	})
+}
+
+// Two flags may share a variable only if they are the same setting.
+func TestVariablesAreDistinct(t *testing.T) {
+	s := newSettings(nil)
+	root := flags.New("m2mbridge", "", new(CLI))
+	s.adopt(root)
+	seen := map[string]string{}
+	for f, n := range s.names {
+		if other, ok := seen[n.env]; ok && other != f.Name {
+			t.Errorf("%s is --%s and --%s", n.env, other, f.Name)
 		}
+		seen[n.env] = f.Name
 	}
-	walk(k.Model.Node)
 }
 
 func TestStrayVariables(t *testing.T) {
 	s := newSettings([]string{"M2M_PARTITONS=2", "M2M_PARTITIONS=2", "HOME=/root"})
-	var c CLI
-	if _, err := kong.New(&c, kong.PostBuild(s.adopt), kong.Vars{"version": ""}); err != nil {
-		t.Fatal(err)
-	}
+	s.adopt(flags.New("m2mbridge", "", new(CLI)))
 	if got := strings.Join(s.Stray(), " "); got != "M2M_PARTITONS" {
 		t.Errorf("stray: %s", got)
 	}

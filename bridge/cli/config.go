@@ -11,9 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"m2mbridge/bridge"
+	"m2mbridge/bridge/flags"
 	"m2mbridge/bridge/store"
 )
 
@@ -27,17 +26,17 @@ const stars = "********"
 
 // Run prints a TOML file that --config reads back to the same settings, bar
 // secrets, which are commented out.
-func (c *ConfigCmd) Run(env *Env, command *kong.Context) error {
+func (c *ConfigCmd) Run(env *Env) error {
 	w := bufio.NewWriter(env.Stdout)
 	fmt.Fprintf(w, "# The configuration of m2mbridge: a file for --config or M2M_CONFIG.\n"+
 		"# A flag wins over its variable, that over this file.\n")
 	group := ""
-	for _, flag := range command.Selected().Flags {
-		if flag.Group != nil && flag.Group.Title != group {
-			group = flag.Group.Title
+	for _, f := range env.Call.Command.Flags {
+		if f.Group != group {
+			group = f.Group
 			fmt.Fprintf(w, "\n# ---- %s ----\n", group)
 		}
-		printSetting(w, env.Settings, flag)
+		printSetting(w, f, env.Settings.names[f], origin(env.Call, f))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
@@ -48,27 +47,29 @@ func (c *ConfigCmd) Run(env *Env, command *kong.Context) error {
 	return nil
 }
 
-func printSetting(w io.Writer, s *Settings, flag *kong.Flag) {
-	n := s.names[flag.Value]
-	if n.key == "" {
-		return
+func origin(call *flags.Invocation, f *flags.Flag) string {
+	if _, ok := call.Given(f); ok {
+		return "flag"
 	}
-	from := s.Origin(flag)
-	if from == fromFile {
-		from += " " + s.path
+	if from := call.Origin(f); from != "" {
+		return from
 	}
+	return "default"
+}
+
+func printSetting(w io.Writer, f *flags.Flag, n names, from string) {
 	fmt.Fprintln(w)
-	for _, line := range wrap(flag.Help, 96) {
+	for _, line := range flags.Wrap(f.Help, 96) {
 		fmt.Fprintf(w, "# %s\n", line)
 	}
-	fmt.Fprintf(w, "# --%s, %s; here by: %s\n", flag.Name, n.env, from)
-	value, secret := tomlValue(flag.Target), false
-	if flag.Tag.Has("secret") {
-		value, secret = strconv.Quote(mask(flag.Target.String())), true
+	fmt.Fprintf(w, "# --%s, %s; here by: %s\n", f.Name, n.env, from)
+	value, secret := tomlValue(f.Value), false
+	if f.Secret {
+		value, secret = strconv.Quote(mask(f.Value.String())), true
 	}
-	if flag.Name == "redis" {
-		shown := store.Redact(flag.Target.String())
-		value, secret = strconv.Quote(shown), shown != flag.Target.String()
+	if f.Name == "redis" {
+		shown := store.Redact(f.Value.String())
+		value, secret = strconv.Quote(shown), shown != f.Value.String()
 	}
 	if secret {
 		fmt.Fprintf(w, "# ") // not to be read back: the stars are not the secret
@@ -120,19 +121,4 @@ func shortDuration(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		if line != "" && len(line)+1+len(word) > width {
-			lines, line = append(lines, line), ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
 }

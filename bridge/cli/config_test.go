@@ -38,8 +38,8 @@ func TestConfigSaysWhereFrom(t *testing.T) {
 	_, printed, _ := run(t, []string{"M2M_ONCE=off"}, "config", "--config", file, "--partitions=1")
 	for _, text := range []string{
 		"M2M_PARTITIONS; here by: flag\npartitions = 1\n",
-		"M2M_ONCE; here by: environment\nonce = \"off\"\n",
-		"M2M_ONCE_WINDOW; here by: file " + file + "\nonce-window = 5\n",
+		"M2M_ONCE; here by: environment, M2M_ONCE\nonce = \"off\"\n",
+		"M2M_ONCE_WINDOW; here by: file, " + file + "\nonce-window = 5\n",
 		"M2M_TOLERANCE; here by: default\ntolerance = \"10m\"\n",
 	} {
 		if !strings.Contains(printed, text) {

@@ -22,7 +22,7 @@ type Demo struct {
 	Rate float64       `default:"1" placeholder:"R" help:"Uplinks per second of the whole fleet."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (Demo) Help() string {
 	return `It runs the bridge on an embedded store that is thrown away at the end, with six
 simulated devices on HTTP and MQTT and one app, and tells what happens.`

@@ -36,7 +36,7 @@ type DeviceAdd struct {
 	Label        map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"Label, may be given several times."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (DeviceAdd) Help() string {
 	return `Example, a device whose secret is made here and shown once:
 
@@ -91,7 +91,7 @@ type DeviceGet struct {
 	ID string `arg:"" help:"Device id."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (DeviceGet) Help() string {
 	return `Example:
 
@@ -163,7 +163,7 @@ type DeviceList struct {
 	Limit int `default:"0" placeholder:"N" help:"How many to list at most. 0: all."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (DeviceList) Help() string {
 	return `Example, the ids of all devices:
 
@@ -199,7 +199,7 @@ type DeviceRemove struct {
 	ID string `arg:"" help:"Device id."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (DeviceRemove) Help() string {
 	return `Example:
 

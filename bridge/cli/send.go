@@ -30,7 +30,7 @@ type Send struct {
 	Measurement []string `arg:"" optional:"" placeholder:"NAME[,UNIT]=VALUE" help:"Measurements to send: a number, true or false, or text. Without any, the body is read from standard input, byte for byte."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (Send) Help() string {
 	return `It prints the whole exchange, the token shortened, and ends with exit code 1
 when the uplink is refused. Examples:

@@ -6,33 +6,24 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
-	"github.com/alecthomas/kong"
+
+	"m2mbridge/bridge/flags"
 )
 
 // Settings answers for the flags that were not given: from the environment,
-// else from the file. It replaces kong's own reading of the environment, which
-// is tied to the process's.
+// else from the file.
 type Settings struct {
 	environ map[string]string
 	path    string         // the file; empty: none
 	file    map[string]any // by key, tables flattened with dots
-	names   map[*kong.Value]names
-	origin  map[*kong.Value]string
+	names   map[*flags.Flag]names
 }
 
 // names are what a flag is called elsewhere.
 type names struct{ env, key string }
 
-// Where a value can come from.
-const (
-	fromDefault     = "default"
-	fromFlag        = "flag"
-	fromEnvironment = "environment"
-	fromFile        = "file"
-)
-
 func newSettings(environ []string) *Settings {
-	s := &Settings{environ: map[string]string{}, names: map[*kong.Value]names{}, origin: map[*kong.Value]string{}}
+	s := &Settings{environ: map[string]string{}, names: map[*flags.Flag]names{}}
 	for _, e := range environ {
 		// An empty variable is how compose files and shells say "not set".
 		if name, value, ok := strings.Cut(e, "="); ok && value != "" {
@@ -42,50 +33,37 @@ func newSettings(environ []string) *Settings {
 	return s
 }
 
-// adopt gives every flag of the model its variable and key (see the package
-// comment), and takes the environment away from kong.
-func (s *Settings) adopt(k *kong.Kong) error {
-	s.adoptNode(k.Model.Node, nil)
-	return nil
-}
-
-func (s *Settings) adoptNode(n *kong.Node, words []string) {
-	for _, flag := range n.Flags {
-		s.names[flag.Value] = nameOf(flag, words)
-		flag.Tag.Envs, flag.Envs = nil, nil
-	}
-	for _, child := range n.Children {
-		s.adoptNode(child, append(words[:len(words):len(words)], child.Name))
-	}
+// adopt gives every flag its variable and key (see the package comment).
+func (s *Settings) adopt(root *flags.Command) {
+	root.Walk(func(c *flags.Command) {
+		for _, f := range c.Flags {
+			s.names[f] = nameOf(f, c.Words())
+		}
+	})
 }
 
 // nameOf names a flag of the command that words are, "device", "add" for
 // `m2mbridge device add`.
-func nameOf(flag *kong.Flag, words []string) names {
+func nameOf(f *flags.Flag, words []string) names {
 	switch {
-	case flag.Name == "help" || flag.Name == "version":
+	case f.Alone:
 		return names{}
-	case flag.Name == "config":
-		return names{env: flag.Tag.Envs[0]}
-	case len(flag.Tag.Envs) > 0:
-		return names{env: flag.Tag.Envs[0], key: flag.Name}
+	case f.Env == "M2M_CONFIG": // no key: a file does not name another
+		return names{env: f.Env}
+	case f.Env != "":
+		return names{env: f.Env, key: f.Name}
 	}
-	words = append(words[:len(words):len(words)], flag.Name)
+	words = append(words, f.Name)
 	env := strings.ToUpper(strings.ReplaceAll(strings.Join(words, "_"), "-", "_"))
 	return names{env: "M2M_" + env, key: strings.Join(words, ".")}
 }
 
-// open reads the file that --config or M2M_CONFIG names, if any. It runs when
-// the flags are known and nothing is resolved yet.
-func (s *Settings) open(c *kong.Context) error {
+// open reads the file that --config or M2M_CONFIG names, if any.
+func (s *Settings) open(call *flags.Invocation) error {
 	s.path = s.environ["M2M_CONFIG"]
-	for _, p := range c.Path {
-		if p.Flag == nil {
-			continue
-		}
-		s.origin[p.Flag.Value] = fromFlag
-		if p.Flag.Name == "config" {
-			s.path = fmt.Sprint(c.FlagValue(p.Flag))
+	for f, n := range s.names {
+		if given, ok := call.Given(f); ok && n.env == "M2M_CONFIG" {
+			s.path = given
 		}
 	}
 	if s.path == "" {
@@ -128,21 +106,16 @@ func (s *Settings) refuseUnknown() error {
 	return fmt.Errorf("%s: unknown key %s", s.path, strings.Join(unknown, ", "))
 }
 
-// Validate is part of kong's Resolver.
-func (s *Settings) Validate(*kong.Application) error { return nil }
-
-// Resolve is kong's question for the value of a flag that was not given.
-func (s *Settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	n := s.names[flag.Value]
+// source is where the value of a flag that was not given comes from.
+func (s *Settings) source(f *flags.Flag) (value, from string, ok bool) {
+	n := s.names[f]
 	if value, ok := s.environ[n.env]; ok && n.env != "" {
-		s.origin[flag.Value] = fromEnvironment
-		return value, nil
+		return value, "environment, " + n.env, true
 	}
 	if value, ok := s.file[n.key]; ok && n.key != "" {
-		s.origin[flag.Value] = fromFile
-		return text(value), nil
+		return text(value), "file, " + s.path, true
 	}
-	return nil, nil
+	return "", "", false
 }
 
 // text writes a TOML value as it would stand on the command line, so that it
@@ -157,14 +130,6 @@ func text(value any) string {
 		items[i] = fmt.Sprint(item)
 	}
 	return strings.Join(items, ",")
-}
-
-// Origin tells where a flag's value came from.
-func (s *Settings) Origin(flag *kong.Flag) string {
-	if from, ok := s.origin[flag.Value]; ok {
-		return from
-	}
-	return fromDefault
 }
 
 // Stray lists the M2M_ variables that are no setting's, most likely misspelt.
@@ -183,10 +148,10 @@ func (s *Settings) Stray() []string {
 	return stray
 }
 
-// helpText is a flag's help with its variable.
-func (s *Settings) helpText(v *kong.Value) string {
-	if n := s.names[v]; n.env != "" {
-		return v.Help + " ($" + n.env + ")"
+// note adds a flag's variable to its help.
+func (s *Settings) note(f *flags.Flag) string {
+	if n := s.names[f]; n.env != "" {
+		return " ($" + n.env + ")"
 	}
-	return v.Help
+	return ""
 }

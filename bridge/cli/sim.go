@@ -32,7 +32,7 @@ type Sim struct {
 	Pack        string        `enum:"varied,reference" default:"varied" help:"Bodies: varied, of several kinds of device; or reference, 8 records in 302 bytes, as speed is measured with."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (Sim) Help() string {
 	return `With a key (--key, M2M_KEY or M2M_ADMIN_KEY) that may write devices it registers
 the fleet first, under ids that begin with IMEI:35672610; without one they must be

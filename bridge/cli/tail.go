@@ -25,7 +25,7 @@ type Tail struct {
 	After  string   `placeholder:"ID" help:"Stream id to start behind, 0 for all that is still there; without it, what comes from now on."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (Tail) Help() string {
 	return `It goes on where it was when the bridge comes back, until it is interrupted.
 Examples:

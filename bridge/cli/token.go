@@ -19,7 +19,7 @@ type Token struct {
 	JSON    bool   `name:"json" help:"Print what --explain found as JSON."`
 }
 
-// Help is part of kong's help.
+// Help is the longer text of --help.
 func (Token) Help() string {
 	return `The body is read from standard input, byte for byte: mind the line feed that
 echo adds. Examples:
