@@ -96,8 +96,9 @@ func checkFiles(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if mib := info.Size() >> 20; mib > 25 {
-		t.Errorf("the program has %d MiB", mib)
+	// A package that looks up methods by name costs a third more (bridge/flags).
+	if info.Size() > 22e6 {
+		t.Errorf("the program has grown to %d bytes", info.Size())
 	}
 }
 
