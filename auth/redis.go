@@ -34,12 +34,16 @@ const (
 	writeLimit  = 2 * time.Second
 )
 
-func (k Keyspace) device(id DeviceID) string { return k.Key(k.Partition(id), "device:"+string(id)) }
-func (k Keyspace) devices(p int) string      { return k.Key(p, "devices") }
-func (k Keyspace) app(name string) string    { return k.Key(0, "app:"+name) }
-func (k Keyspace) apps() string              { return k.Key(0, "apps") }
-func (k Keyspace) changes(p int) string      { return k.Key(p, "registry") }
-func (k Keyspace) changeCount(p int) string  { return k.Key(p, "registry:n") }
+// device is k.Key(p, "device:"+id) in one piece, since every lookup makes one.
+func (k Keyspace) device(id DeviceID) string {
+	return "m2m:{" + strconv.Itoa(k.Partition(id)) + "}:device:" + string(id)
+}
+
+func (k Keyspace) devices(p int) string     { return k.Key(p, "devices") }
+func (k Keyspace) app(name string) string   { return k.Key(0, "app:"+name) }
+func (k Keyspace) apps() string             { return k.Key(0, "apps") }
+func (k Keyspace) changes(p int) string     { return k.Key(p, "registry") }
+func (k Keyspace) changeCount(p int) string { return k.Key(p, "registry:n") }
 
 //go:embed lua/put.lua
 var putSource string

@@ -251,8 +251,11 @@ func TestLeaseEndsByItself(t *testing.T) {
 	put(t, elsewhere, Device{ID: other, Unsigned: true})
 	put(t, elsewhere, Device{ID: imei, Secret: newer}) // not heard of, for now
 	inTime(t, 2*time.Second, "the end of the lease", func() {
-		for r.Stats().LeaseValid {
-			runtime.Gosched()
+		for limit := time.Now().Add(patience); r.Stats().LeaseValid; runtime.Gosched() {
+			if time.Now().After(limit) {
+				close(goOn)
+				t.Fatal("the lease goes on")
+			}
 		}
 	})
 	verifies(t, r.Registry, secret, ErrWrongToken)
