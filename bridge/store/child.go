@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -161,7 +162,9 @@ func (k *child) command(life context.Context) *exec.Cmd {
 		"--port", "0", "--unixsocket", k.sock, "--unixsocketperm", "700",
 		"--dir", k.dir.path, "--pidfile", filepath.Join(k.dir.path, pidFile), "--daemonize", "no",
 		"--appendonly", "yes", "--appendfsync", "always", "--save", "",
-		"--maxmemory-policy", "noeviction",
+		// Full means refuse. Without a bound of its own the kernel would end it,
+		// or us; half is left for us and for its rewriting of the file.
+		"--maxmemory", strconv.FormatInt(AvailableMemory()/2, 10), "--maxmemory-policy", "noeviction",
 		"--logfile", "", "--loglevel", "notice", "--always-show-logo", "no",
 		"--set-proc-title", "no",
 	)

@@ -67,7 +67,7 @@ func TestChildSettings(t *testing.T) {
 	st := open(t, store.Config{Data: dir})
 	for name, want := range map[string]string{
 		"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction",
-		"port": "0", "unixsocketperm": "700",
+		"port": "0", "unixsocketperm": "700", "maxmemory": strconv.FormatInt(store.AvailableMemory()/2, 10),
 	} {
 		got, err := st.Client.ConfigGet(t.Context(), name).Result()
 		if err != nil || got[name] != want {
