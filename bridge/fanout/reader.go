@@ -25,6 +25,7 @@ func newReader(t *tail) *reader {
 // order is what the tail tells the reader before each read.
 type order struct {
 	busy bool // this node stores uplinks itself now
+	down bool // the last read failed: one that brings nothing is news too
 	pos  id   // how far the uplinks are read
 }
 
@@ -69,7 +70,7 @@ func (r *reader) run(ctx context.Context) {
 		}
 		r.pos[0] = o.pos.String()
 		streams, err := r.read(ctx, o.busy)
-		if len(streams) == 0 && ignorable(err) && !r.t.down {
+		if len(streams) == 0 && ignorable(err) && !o.down {
 			continue
 		}
 		select {

@@ -63,7 +63,7 @@ func (t *tail) run(ctx context.Context, started func()) {
 	overdue := time.NewTimer(time.Hour)
 	defer overdue.Stop()
 	for {
-		next := order{busy: time.Since(t.lastLocal) < localFor, pos: t.pos}
+		next := order{busy: time.Since(t.lastLocal) < localFor, down: t.down, pos: t.pos}
 		select {
 		case <-ctx.Done():
 			return
