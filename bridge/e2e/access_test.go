@@ -27,6 +27,7 @@ func everyFilter(victim fleet.Device) []string {
 // every filter, on both versions. A spy without limits sees that all of it was
 // there to be read.
 func TestLimitedApp(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub", "curl")
 	s := newSite(t)
 	n := s.serve()
@@ -116,6 +117,7 @@ func (s *site) mayNotAsk(t *testing.T, n *node, a app, victim fleet.Device) {
 
 // A device subscribes to nothing but its own downlinks.
 func TestDeviceMayNotSubscribe(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()
@@ -145,6 +147,7 @@ func TestDeviceMayNotSubscribe(t *testing.T) {
 
 // An app publishes nothing that reaches anybody, whatever its scopes.
 func TestAppMayNotPublish(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()
@@ -172,6 +175,7 @@ func TestAppMayNotPublish(t *testing.T) {
 // A device's will is delivered as an uplink if it is one, and only when the
 // device went without a good-bye.
 func TestWills(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()
@@ -218,6 +222,7 @@ func TestWills(t *testing.T) {
 
 // A device has one session: a new login, with any client id, ends the old one.
 func TestTakeOver(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	n := s.serve()
 	d := s.device(0, nil)

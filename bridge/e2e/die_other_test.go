@@ -4,4 +4,4 @@ package e2e_test
 
 import "syscall"
 
-func dieWithParent() *syscall.SysProcAttr { return nil }
+func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }

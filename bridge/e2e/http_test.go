@@ -19,6 +19,7 @@ func seedPack(d fleet.Device, bt int64) string {
 }
 
 func TestSeedExample(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	s := newSite(t)
 	n := s.serve()
@@ -46,6 +47,7 @@ func TestSeedExample(t *testing.T) {
 // TestStatuses is DESIGN's table of what devices are told, row by row; 503 is
 // with the faults.
 func TestStatuses(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	s := newSite(t)
 	n := s.serve("--max-body", "2KiB")
@@ -150,6 +152,7 @@ func (s *site) rejectedFor(t *testing.T, before int, reason string) {
 }
 
 func TestRevealUnknown(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	s := newSite(t)
 	n := s.serve("--reveal-unknown")
@@ -160,6 +163,7 @@ func TestRevealUnknown(t *testing.T) {
 }
 
 func TestDeviceRate(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	s := newSite(t)
 	n := s.serve("--device-rate", "0.05", "--device-burst", "2")
@@ -176,6 +180,7 @@ func TestDeviceRate(t *testing.T) {
 // Modems write HTTP by hand. WIRE.md lists what is taken; here the ways that a
 // proxy or a framework in front would break.
 func TestDeviceQuirks(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	s := newSite(t)
 	n := s.serve()

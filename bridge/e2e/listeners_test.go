@@ -21,6 +21,7 @@ import (
 )
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	cert, key := certificate(t)
@@ -84,6 +85,7 @@ func certificate(t *testing.T) (cert, key string) {
 
 // Mosquitto's clients speak no WebSocket: the app is Paho's 3.1.1 client.
 func TestWebSocket(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	n := s.serve("--mqtt-ws", "127.0.0.1:0")
 	d := s.device(0, nil)

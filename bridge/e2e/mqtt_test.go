@@ -11,6 +11,7 @@ import (
 
 // Every version and QoS of device reaches every version of app, stored once.
 func TestMQTTUplinks(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()
@@ -54,6 +55,7 @@ func TestMQTTUplinks(t *testing.T) {
 
 // A message token may come as a user property, or as one more topic level.
 func TestMQTTTokens(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()
@@ -115,6 +117,7 @@ func TestMQTTTokens(t *testing.T) {
 
 // What is refused gets its reason code on MQTT 5, and reaches nobody.
 func TestMQTTRefusals(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve("--device-rate", "0.01", "--device-burst", "3")
@@ -165,6 +168,7 @@ func TestMQTTRefusals(t *testing.T) {
 // A device's retained publish is an uplink like any other: nothing is kept for
 // those who come later.
 func TestRetainedPublish(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()
@@ -190,6 +194,7 @@ func TestRetainedPublish(t *testing.T) {
 }
 
 func TestWrongPassword(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()
@@ -238,6 +243,7 @@ func TestWrongPassword(t *testing.T) {
 
 // Wildcards and shared subscriptions work on both versions.
 func TestFilters(t *testing.T) {
+	t.Parallel()
 	need(t, "mosquitto_pub", "mosquitto_sub")
 	s := newSite(t)
 	n := s.serve()

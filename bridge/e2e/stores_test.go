@@ -18,6 +18,7 @@ import (
 // redis-server of the program's own, and this process's memory where there is
 // no redis-server.
 func TestStores(t *testing.T) {
+	t.Parallel()
 	need(t, "curl", "mosquitto_pub", "mosquitto_sub")
 	t.Run("server", func(t *testing.T) {
 		s := newSite(t)
@@ -105,6 +106,7 @@ func (s *site) keeps(n *node) {
 
 // A directory that holds data is not put aside for an empty memory.
 func TestDataWithoutServer(t *testing.T) {
+	t.Parallel()
 	need(t, "redis-server")
 	s := siteOn(t, nil)
 	data := t.TempDir()
@@ -124,6 +126,7 @@ func TestDataWithoutServer(t *testing.T) {
 
 // TestGeneratedKey: without --admin-key one is made and shown once.
 func TestGeneratedKey(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	s := newSite(t)
 	n := startNode(t, environment(), append(freePorts(), "--redis", s.redis.URL())...)
