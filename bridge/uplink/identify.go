@@ -16,7 +16,7 @@ func (s *Service) identify(u *uplink) error {
 		return err
 	}
 	u.id = id
-	open := false // the base name in force lacked its last colon
+	var own []byte // the base name in force as the device spelt it, nil for one below the device's
 	for i := range u.pack.Records {
 		r := &u.pack.Records[i]
 		if r.HasBaseName {
@@ -24,10 +24,12 @@ func (s *Service) identify(u *uplink) error {
 			if !ok {
 				return recordRefusal(i, "bn", "base-name", "names another device than the first record does")
 			}
-			open = len(rest) == 0 && len(r.BaseName) > 0 && r.BaseName[len(r.BaseName)-1] != ':'
+			if own = r.BaseName; len(rest) > 0 {
+				own = nil
+			}
 			r.BaseName = canonical(r.BaseName, id, rest)
 		}
-		if open && startsWithDigit(r.Name) {
+		if auth.NameEscapes(own, r.Name) {
 			return recordRefusal(i, "n", "base-name", "the base name lacks its last colon and this name starts with a digit: together they read as another device's id")
 		}
 	}
@@ -90,8 +92,4 @@ func canonical(bn []byte, id auth.DeviceID, rest []byte) []byte {
 		return bn
 	}
 	return append([]byte(own), rest...)
-}
-
-func startsWithDigit(name []byte) bool {
-	return len(name) > 0 && '0' <= name[0] && name[0] <= '9'
 }

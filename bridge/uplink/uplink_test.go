@@ -37,6 +37,7 @@ func TestVerdicts(t *testing.T) {
 			{"no base name", post(`[{"n":"a","v":1}]`, "none"), BadPack, "base-name", `record 1: field "bn"`},
 			{"foreign second record", post(`[{"bn":"urn:dev:IMEI:356726104408422:","n":"a","v":1},{"bn":"urn:dev:IMEI:111111111111111:","n":"a","v":1}]`, "none"), BadPack, "base-name", `record 2: field "bn"`},
 			{"colon missing, name goes on with a digit", post(`[{"bn":"urn:dev:IMEI:356726104408422","n":"1:a","v":2}]`, "none"), BadPack, "base-name", `record 1: field "n"`},
+			{"a gateway's child", post(`[{"bn":"urn:dev:IMEI:356726104408422:child","n":"1:a","v":2}]`, tokenOf(`[{"bn":"urn:dev:IMEI:356726104408422:child","n":"1:a","v":2}]`, testSecret)), Stored, "", ""},
 			{"wrong path", post(`[{"bn":"urn:dev:DVNUUID:5f4dcc3b-5aa7-4d5e-8f63-0123456789ab:","n":"a","v":1}]`, "none"), BadPack, "wrong-path", "/ingestion/ip/senml/v1"},
 			{"token missing", post(good, "none"), TokenMissing, "token-missing", "Things-Message-Token"},
 			{"token wrong", post(good, tokenOf(good, "x"+testSecret)), Forbidden, "token-wrong", sameRefusal},
