@@ -32,7 +32,7 @@ func TestRevocation(t *testing.T) {
 				default:
 				}
 				sent := time.Now()
-				status := s.postQuickly(n, d, "busy")
+				status := s.postQuickly(n, d, pack(d, 0, "busy", 1))
 				mu.Lock()
 				if status == http.StatusOK {
 					last[n] = sent
@@ -76,9 +76,8 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// postQuickly sends an uplink and gives the status.
-func (s *site) postQuickly(n *node, d fleet.Device, name string) int {
-	body := pack(d, 0, name, 1)
+// postQuickly sends a body on a connection that is kept, and gives the status.
+func (s *site) postQuickly(n *node, d fleet.Device, body string) int {
 	req, err := http.NewRequest(http.MethodPost, "http://"+n.addr("http")+d.Path(), strings.NewReader(body))
 	if err != nil {
 		s.Error(err)
