@@ -49,6 +49,7 @@ type conn struct {
 	hungUp   bool
 	broken   bool
 	drained  chan struct{} // closed when all is written; the reader waits for it
+	ended    chan struct{} // closed when there is no writer; linger waits for it
 
 	writeFn func(fd uintptr) bool // as what it uses, only the writer's
 	piece   []byte
@@ -182,12 +183,21 @@ func (c *conn) hangUp() {
 	c.flush()
 }
 
-// linger ends the reader's part: after hangUp it reads on for a moment, since
-// closing a socket with unread input makes the kernel drop our last packet.
+// linger ends the reader's part: after hangUp it waits for the last write, and
+// reads on for a moment, since closing a socket with unread input makes the
+// kernel drop what the peer has not read yet.
 func (c *conn) linger() {
 	c.mu.Lock()
-	last := c.last && !c.broken
+	var ended chan struct{}
+	if c.writing {
+		ended = make(chan struct{})
+		c.ended = ended
+	}
+	last := c.last
 	c.mu.Unlock()
+	if ended != nil && last {
+		<-ended
+	}
 	if last {
 		_ = c.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)

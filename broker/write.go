@@ -108,7 +108,7 @@ func (c *conn) held(block bool) int {
 
 // failed ends the connection, since nothing can be written to it.
 func (c *conn) failed(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.owner != nil {
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() && c.owner != nil {
 		c.owner.stalled()
 	}
 	_ = c.Close()
@@ -148,6 +148,10 @@ func (c *conn) end() {
 		_ = c.SetWriteDeadline(time.Time{})
 	}
 	c.slow = false
+	if c.ended != nil {
+		defer close(c.ended)
+		c.ended = nil
+	}
 	if c.last && !c.hungUp && !c.broken {
 		c.hungUp = true
 		if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
