@@ -38,7 +38,7 @@ var faults = []fault{
 // it to after it. They are told within a second; what was acknowledged is
 // stored, once; service resumes by itself.
 func TestFaults(t *testing.T) {
-	need(t, "curl")
+	need(t, "curl", "mosquitto_pub")
 	slow(t)
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
@@ -53,13 +53,14 @@ func TestFaults(t *testing.T) {
 func (s *site) through(n *node, reason string, begin, end func()) {
 	s.Helper()
 	probers, stop := s.probe(n)
-	asleep := s.device(99, nil) // has not been heard of: nothing of it is in any cache
+	asleep, idle := s.device(98, nil), s.device(99, nil) // have not been heard of: nothing of them is in any cache
 	s.ready(n, "")
 	all(s.T, probers, "acknowledged", 5, acked)
 	begin()
 	all(s.T, probers[:2], "answered 503", 3, refused)
 	eventually(s.T, 5*time.Second, "MQTT connections are closed", func() bool { return refused(probers[2]) > 0 && refused(probers[3]) > 0 })
 	s.unavailable(n, probers[0].d)
+	s.notTaken(n, idle)
 	if r := s.post(n, asleep, pack(asleep, 0, "t", 1)); r.status != 503 || r.took > answerLimit {
 		s.Errorf("an unheard-of device: status %d after %s", r.status, r.took)
 	}
@@ -79,6 +80,18 @@ func (s *site) unavailable(n *node, d fleet.Device) {
 		s.Errorf("status %d, Retry-After %q after %s", r.status, r.field("Retry-After"), r.took)
 	}
 	refusedOnOneLine(s.T, r)
+}
+
+// notTaken wants mosquitto_pub to know that its message was not taken.
+func (s *site) notTaken(n *node, d fleet.Device) {
+	s.Helper()
+	for _, version := range []string{v311, v5} {
+		start := time.Now()
+		code, said := s.publish(n, version, d, d.Topic(), pack(d, 0, "t", 1), "-q", "1")
+		if code == 0 || time.Since(start) > 2*answerLimit { // login and publish
+			s.Errorf("mosquitto_pub %s: exit code %d after %s: %s", version, code, time.Since(start), said)
+		}
+	}
 }
 
 // ready wants /readyz to say 503 with a reason, or 200 when reason is "".
@@ -117,7 +130,7 @@ func TestRestart(t *testing.T) {
 
 // TestSlowRedis: replies that come late. A little late is fine; too late is a 503.
 func TestSlowRedis(t *testing.T) {
-	need(t, "curl")
+	need(t, "curl", "mosquitto_pub")
 	slow(t)
 	s := newSite(t, redistest.AppendOnly())
 	p := between(t, s.redis)
