@@ -114,7 +114,12 @@ func (e *edge) registry() *auth.Registry {
 // serve listens on a free port and returns its address.
 func (e *edge) serve(kind Kind) string {
 	e.t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return e.serveOn("tcp", "127.0.0.1:0", kind)
+}
+
+func (e *edge) serveOn(network, address string, kind Kind) string {
+	e.t.Helper()
+	ln, err := net.Listen(network, address)
 	if err != nil {
 		e.t.Fatalf("listen: %v", err)
 	}
