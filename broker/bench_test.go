@@ -196,7 +196,9 @@ func BenchmarkPublish(b *testing.B) {
 						b.Fatal(err)
 					}
 					topic := fmt.Sprintf("things/IMEI/%015d/uplink", i)
-					wg.Go(func() { pump(b, nc, encode(b, version311, publish(topic, strings.Repeat("x", 302), 1, 1)), window, b.N/clients+1) })
+					wg.Go(func() {
+						pump(b, nc, encode(b, version311, publish(topic, strings.Repeat("x", 302), 1, 1)), window, b.N/clients+1)
+					})
 				}
 				wg.Wait()
 				b.ReportMetric(float64((b.N/clients+1)*clients)/b.Elapsed().Seconds(), "acks/s")
@@ -210,8 +212,9 @@ func pump(b *testing.B, nc net.Conn, pk []byte, window, n int) {
 	at := len(pk) - 302 - 2
 	acks := make([]byte, 4096)
 	open, have := 0, 0
+	out := make([]byte, 0, window*len(pk))
 	for sent, acked := 0, 0; acked < n; {
-		var out []byte
+		out = out[:0]
 		for ; open < window && sent < n; sent++ {
 			id := sent%1000 + 1
 			pk[at], pk[at+1] = byte(id>>8), byte(id)

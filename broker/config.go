@@ -35,7 +35,7 @@ type Config struct {
 	Retained func(filter string) []Message
 	// Reject is told of refused logins and of publishes to foreign topics. It must not block.
 	Reject func(Refusal)
-	// OnGap is told when a session missed messages. It must not block.
+	// OnGap is told when a session missed messages. It must neither block nor call the broker.
 	OnGap func(Gap)
 
 	Log *slog.Logger // nil: nothing is logged

@@ -11,6 +11,7 @@ import (
 
 const (
 	readAhead   = 4 << 10  // bytes read at once from a socket
+	pieceSize   = 16 << 10 // bytes written at once to TLS and WebSocket: a TLS record
 	highWater   = 32 << 10 // bytes unwritten at which no more messages are put
 	maxUnread   = 64 << 10 // bytes unwritten at which the peer is not read until it reads
 	keepBuffer  = 64 << 10 // larger buffers are not kept for others

@@ -52,12 +52,13 @@ func (b *Broker) toDevice(m Message, touched []*conn) []*conn {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sub := range s.subs {
-		f := newShared(m).frame(options{version: s.version, qos: sub.qos, topic: sub.filter, ids: sub.ids(), retain: m.Retain && sub.retained(s.version)})
-		if s.offer(f, true) {
-			touched = touch(touched, s.conn)
-		}
-		break // spellings of one topic overlap: one copy
+	if len(s.subs) == 0 {
+		return touched
+	}
+	sub := s.subs[0] // others are spellings of the same topic
+	f := newShared(m).frame(options{version: s.version, qos: sub.qos, topic: sub.filter, ids: sub.ids(), retain: m.Retain && sub.retained(s.version)})
+	if s.offer(f, true) {
+		touched = touch(touched, s.conn)
 	}
 	return touched
 }

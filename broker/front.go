@@ -2,9 +2,8 @@ package broker
 
 import (
 	"context"
-	"runtime/debug"
-
 	"net"
+	"runtime/debug"
 )
 
 // establish takes a connection from its accept to a session, which then runs

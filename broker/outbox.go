@@ -149,15 +149,24 @@ func (s *session) pump() (wrote bool) {
 
 // acknowledged is a PUBACK: the window has room again.
 func (s *session) acknowledged(id uint16) *ending {
-	s.mu.Lock()
-	if s.outbox.window.give(id) {
-		s.pump()
-		s.outbox.window.shrink()
-	}
-	groups := s.groups()
-	s.mu.Unlock()
-	feed(groups)
+	feed(s.makeRoom(id))
 	return nil
+}
+
+// roomy is called when the connection has room again.
+func (s *session) roomy() { feed(s.makeRoom(0)) }
+
+// makeRoom sends what waits, after a packet id was given back unless it is 0,
+// and gives the groups that may use the room that is left.
+func (s *session) makeRoom(id uint16) []*group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || id != 0 && !s.outbox.window.give(id) {
+		return nil
+	}
+	s.pump()
+	s.outbox.window.shrink()
+	return s.groups()
 }
 
 // hold stops the sending of messages, or lets it go on.
@@ -168,17 +177,6 @@ func (s *session) hold(on bool) {
 	if !on {
 		s.roomy()
 	}
-}
-
-// roomy is called when the connection has room again.
-func (s *session) roomy() {
-	s.mu.Lock()
-	if !s.ended {
-		s.pump()
-	}
-	groups := s.groups()
-	s.mu.Unlock()
-	feed(groups)
 }
 
 // abandon forgets what waits, and gives what the session missed and was not told.

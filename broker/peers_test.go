@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -10,8 +11,6 @@ import (
 
 	"github.com/eclipse/paho.golang/paho"
 	paho311 "github.com/eclipse/paho.mqtt.golang"
-
-	"net"
 
 	"m2mbridge/auth"
 )

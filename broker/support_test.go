@@ -99,8 +99,9 @@ func (e *edge) registry() *auth.Registry {
 	go func() { defer close(ended); _ = r.Run(ctx) }()
 	e.t.Cleanup(func() {
 		cancel()
+		_ = blocking.Close() // ends its XREAD
 		<-ended
-		_, _ = client.Close(), blocking.Close()
+		_ = client.Close()
 	})
 	receive(e.t, trusted)
 	for _, id := range []auth.DeviceID{imei, imei2} {

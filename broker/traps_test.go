@@ -19,12 +19,11 @@ package broker
 //	13 what Paho's suite needs       TestCapabilities
 
 import (
+	"net"
 	"testing"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
-
-	"net"
 )
 
 func TestMochiAloneLetsNobodyIn(t *testing.T) {

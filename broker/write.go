@@ -182,7 +182,7 @@ func (c *conn) writePiece(block bool) (int, error) {
 		_ = c.SetWriteDeadline(time.Now().Add(timeout))
 	}
 	if c.raw == nil {
-		return c.Conn.Write(c.rest[:min(len(c.rest), readAhead)])
+		return c.Conn.Write(c.rest[:min(len(c.rest), pieceSize)])
 	}
 	c.block, c.wrote, c.outErr = block, 0, nil
 	if err := c.raw.Write(c.writeFn); err != nil {
