@@ -29,8 +29,8 @@ func TestRedisKilledAtRandom(t *testing.T) {
 	s := newSite(t, redistest.AppendOnly())
 	n := s.serve()
 	s.devices(0, fleetSize, nil)
-	witness := s.witness(n)
-	fleets := s.startFleets(n)
+	witness := s.witness(n, "witness")
+	fleets := s.startFleets(n, n)
 	const kills = 10
 	for i := range kills {
 		fleets.acknowledged(50)
@@ -82,13 +82,14 @@ const fleetSize = 8 // half of them on each edge
 
 // startFleets starts devices, registered already, on HTTP and on MQTT, with several messages in
 // flight, until stop.
-func (s *site) startFleets(n *node) *fleets {
+func (s *site) startFleets(overHTTP, overMQTT *node) *fleets {
 	s.Helper()
 	list := fleet.Devices(s.Name(), 0, fleetSize)
 	f := &fleets{s: s}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for i, via := range []fleet.Via{fleet.HTTP, fleet.MQTT} {
+		n := []*node{overHTTP, overMQTT}[i]
 		number := fleet.NewNumbered(fleet.NumberedConfig{
 			Via: via, Addr: n.addr(string(via)), Devices: list[i*fleetSize/2 : (i+1)*fleetSize/2], Window: 8, Epoch: time.Unix(1700000000, 0),
 		})
@@ -192,9 +193,9 @@ type witness struct {
 	gaps int
 }
 
-func (s *site) witness(n *node) *witness {
+func (s *site) witness(n *node, name string) *witness {
 	s.Helper()
-	a := s.app("witness", []string{"uplink.read", "downlink.read"})
+	a := s.app(name, []string{"uplink.read", "downlink.read"})
 	w := &witness{s: s}
 	sub, err := fleet.Subscribe(context.Background(), fleet.SubscriberConfig{
 		Addr: n.addr("mqtt"), Login: fleet.Login{ClientID: "witness", Username: a.name, Password: a.key}, Filter: "#", QoS: 1,

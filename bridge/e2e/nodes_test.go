@@ -54,6 +54,24 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
+// TestTwoNodesUnderLoad: while one takes HTTP and the other MQTT, as fast as
+// they can, an app on each is given all of it, in the stream's order.
+func TestTwoNodesUnderLoad(t *testing.T) {
+	slow(t)
+	s := newSite(t)
+	first, second := s.serve(), s.serve()
+	s.devices(0, fleetSize, nil)
+	witnesses := []*witness{s.witness(first, "one"), s.witness(second, "two")}
+	fleets := s.startFleets(first, second)
+	fleets.acknowledged(2000)
+	fleets.stop()
+	stored := s.numbered()
+	fleets.hold(stored)
+	for _, w := range witnesses {
+		w.hold(stored)
+	}
+}
+
 // TestChildKilled: the program's own redis-server is killed; it is started
 // again, and what was acknowledged is there.
 func TestChildKilled(t *testing.T) {

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"testing"
+	"time"
 
 	"m2mbridge/auth/redistest"
 )
@@ -13,10 +14,14 @@ func TestSIGTERMUnderLoad(t *testing.T) {
 	s := newSite(t, redistest.AppendOnly())
 	n := s.serve()
 	s.devices(0, fleetSize, nil)
-	fleets := s.startFleets(n)
+	fleets := s.startFleets(n, n)
 	for range 3 {
 		fleets.acknowledged(100)
+		start := time.Now()
 		n.stop() // fails the test unless it is orderly
+		if took := time.Since(start); took > orderly {
+			t.Errorf("it took %s to stop: something waited in vain", took)
+		}
 		n.again()
 	}
 	fleets.acknowledged(100)
@@ -25,13 +30,17 @@ func TestSIGTERMUnderLoad(t *testing.T) {
 	fleets.hold(s.numbered())
 }
 
+// orderly is how long a stop may take: less than the grace of requests in
+// flight, so that one which is never answered is noticed.
+const orderly = 4 * time.Second
+
 // TestSIGKILLUnderLoad: the same when it has no time for anything.
 func TestSIGKILLUnderLoad(t *testing.T) {
 	slow(t)
 	s := newSite(t, redistest.AppendOnly())
 	n := s.serve()
 	s.devices(0, fleetSize, nil)
-	fleets := s.startFleets(n)
+	fleets := s.startFleets(n, n)
 	for range 3 {
 		fleets.acknowledged(100)
 		n.kill()
