@@ -55,12 +55,12 @@ func (s *session) offer(f *frame, may bool) bool {
 		return false
 	case !may, o.maxSize > 0 && len(f.bytes) > int(o.maxSize): // [MQTT-3.1.2-24]
 		s.miss(f)
-		return s.pump()
+		return o.waiting() == 0 && s.pump()
 	case o.waiting() == 0 && o.gap.count == 0 && s.send(f):
 		return true
 	case o.gap.count > 0 || o.waiting() >= o.limit:
-		s.miss(f)
-		return s.pump()
+		s.miss(f) // what it waits for, an acknowledgement or room, has it told
+		return false
 	}
 	s.enqueue(f)
 	return false

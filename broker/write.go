@@ -43,11 +43,18 @@ func (c *conn) put(f *frame, id uint16) bool {
 	return true
 }
 
-// hasRoom reports whether put would take a message.
+// hasRoom reports whether put would take a message; if not, its owner is told when it would.
 func (c *conn) hasRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.broken && !c.last && len(c.out)+len(c.rest) < highWater
+	if c.broken || c.last {
+		return false
+	}
+	if len(c.out)+len(c.rest) >= highWater {
+		c.wantRoom = true
+		return false
+	}
+	return true
 }
 
 func (c *conn) grow() {
