@@ -25,7 +25,7 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 		KeepRaw: c.KeepRaw, MaxUplinks: c.UplinksMax, MaxAge: c.UplinksAge,
 		MaxRejects: c.RejectsMax, RejectRate: float64(c.RejectRate),
 		DeviceRate: c.DeviceRate, DeviceBurst: c.DeviceBurst,
-		RevealUnknown: c.RevealUnknown, TrailingNUL: c.TrailingNUL, UnsignedFrom: c.UnsignedFrom,
+		MaxBody: int(c.MaxBody), RevealUnknown: c.RevealUnknown, TrailingNUL: c.TrailingNUL, UnsignedFrom: c.UnsignedFrom,
 		Metrics:  uplink.NewMetrics(metrics),
 		OnCommit: func(done uplink.Commit) { b.fanout.Committed(done) },
 	}

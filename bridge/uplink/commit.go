@@ -63,7 +63,7 @@ const laneQueue = 8192
 // they were verified.
 type lane struct {
 	cfg       *Config
-	stored    *storeState
+	stored    *state
 	script    *redis.Script
 	partition int
 	name      string // unique to this lane of this process
@@ -73,7 +73,7 @@ type lane struct {
 	cmd       []any
 }
 
-func newLane(cfg *Config, stored *storeState, node string, p, i int) *lane {
+func newLane(cfg *Config, stored *state, node string, p, i int) *lane {
 	return &lane{
 		cfg: cfg, stored: stored, script: redis.NewScript(commitSource),
 		partition: p, name: fmt.Sprintf("%s-%d", node, i), in: make(chan entry, laneQueue),
@@ -120,6 +120,7 @@ func (l *lane) flush(batch []entry) {
 	l.cfg.Metrics.batch(len(batch))
 	prev, answers, err := l.send(batch, batch[0].u.at.Add(l.cfg.Deadline))
 	if err != nil {
+		l.stored.failed(err)
 		for i := range batch {
 			batch[i].fail(err)
 		}

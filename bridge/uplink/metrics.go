@@ -19,7 +19,7 @@ type Metrics struct {
 // NewMetrics registers the metrics with reg; nil keeps them to themselves.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
-		rejects:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "m2mbridge_rejects_total", Help: "Refused uplinks by reason."}, []string{"via", "reason"}),
+		rejects:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "m2mbridge_rejects_total", Help: "Refused messages, logins and requests by reason, as in the rejects stream."}, []string{"via", "reason"}),
 		untold:   prometheus.NewCounter(prometheus.CounterOpts{Name: "m2mbridge_rejects_suppressed_total", Help: "Rejects that were counted but not written to the rejects stream."}),
 		observed: prometheus.NewCounter(prometheus.CounterOpts{Name: "m2mbridge_repeats_observed_total", Help: "Uplinks stored although they repeat an earlier one (mode observe)."}),
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "m2mbridge_commit_batch_uplinks", Help: "Uplinks stored by one round trip to Redis.",
@@ -57,7 +57,11 @@ func (m *Metrics) accepted(via Via, v Verdict, at time.Time) {
 // refused counts a refusal. Reasons are a closed set of codes, so their number is bounded.
 func (m *Metrics) refused(via Via, r *Refusal) {
 	m.counter(via, r.Outcome).Inc()
-	m.rejects.WithLabelValues(string(via), r.Reason).Inc()
+	m.rejected(via, r.Reason)
+}
+
+func (m *Metrics) rejected(via Via, reason string) {
+	m.rejects.WithLabelValues(string(via), reason).Inc()
 }
 
 func (m *Metrics) batch(n int)      { m.batches.Observe(float64(n)) }

@@ -47,6 +47,7 @@ type Config struct {
 	DeviceRate    float64        // uplinks a second and device; 0: no limit
 	DeviceBurst   int            // uplinks a device may send at once; 0: the rate, at least 1
 	RevealUnknown bool           // tell an unknown device that it is unknown
+	MaxBody       int            // bytes of a body; 0: no limit (edges may have refused it before)
 	TrailingNUL   bool           // forgive NUL bytes after the pack on the m2m path and MQTT
 	UnsignedFrom  []netip.Prefix // networks from which unsigned devices are believed
 	Deadline      time.Duration  // from receipt to verdict; 0: 850 ms
@@ -62,7 +63,8 @@ type Service struct {
 	limit   *limiter
 	lanes   []*lane
 	rejects *rejecter
-	stored  *storeState
+	stored  *state // Redis takes uplinks
+	judged  *state // the registry can be asked
 	seed    maphash.Seed // spreads devices over lanes
 	pool    sync.Pool    // of *uplink
 	waiters sync.Pool    // of chan Verdict; each is empty when it is put back
@@ -78,7 +80,8 @@ func New(cfg Config) (*Service, error) {
 	s.seed = maphash.MakeSeed()
 	s.pool.New = func() any { return new(uplink) }
 	s.waiters.New = func() any { return make(chan Verdict, 1) }
-	s.stored = &storeState{log: cfg.Log}
+	s.stored = &state{log: cfg.Log, lost: "redis does not take uplinks: devices are told to try again", back: "redis takes uplinks again"}
+	s.judged = &state{log: cfg.Log, lost: "registry cannot be asked: devices are told to try again", back: "registry can be asked again"}
 	s.rejects = newRejecter(cfg)
 	node := newNodeID()
 	for p := range cfg.Keys.Count() {
@@ -162,15 +165,17 @@ func (s *Service) refuse(u *uplink, err error) Verdict {
 	}
 	s.cfg.Metrics.refused(u.msg.Via, r)
 	if r.Outcome == Unavailable {
-		s.stored.failed(err)
 		return Verdict{Outcome: Unavailable, Reason: r.Reason, Detail: r.Detail, RetryAfter: retryAfter}
 	}
 	s.rejects.add(Reject{Device: string(u.claimant()), Via: u.msg.Via, At: u.at, Reason: r.Reason, Detail: r.Detail, Remote: u.msg.Remote, Body: u.msg.Body})
 	return Verdict{Outcome: r.Outcome, Reason: r.Reason, Detail: r.Detail, RetryAfter: r.RetryAfter}
 }
 
-// Reject writes a refusal that an edge made itself, such as a failed login.
-func (s *Service) Reject(r Reject) { s.rejects.add(r) }
+// Reject counts and writes a refusal that an edge made itself, such as a failed login.
+func (s *Service) Reject(r Reject) {
+	s.cfg.Metrics.rejected(r.Via, r.Reason)
+	s.rejects.add(r)
+}
 
 // retryAfter is what a device is told when Redis cannot store.
 const retryAfter = time.Second

@@ -5,20 +5,21 @@ import (
 	"sync/atomic"
 )
 
-// storeState logs that Redis cannot store once per change, not per uplink.
-type storeState struct {
-	log  *slog.Logger
-	down atomic.Bool
+// state logs once per change, not per uplink, that something is down.
+type state struct {
+	log        *slog.Logger
+	lost, back string // what is logged
+	down       atomic.Bool
 }
 
-func (s *storeState) failed(err error) {
+func (s *state) failed(err error) {
 	if s.down.CompareAndSwap(false, true) {
-		s.log.Error("redis cannot store uplinks: devices are told to try again", "error", err)
+		s.log.Error(s.lost, "error", err)
 	}
 }
 
-func (s *storeState) succeeded() {
+func (s *state) succeeded() {
 	if s.down.Load() && s.down.CompareAndSwap(true, false) {
-		s.log.Info("redis stores uplinks again")
+		s.log.Info(s.back)
 	}
 }

@@ -9,6 +9,7 @@ package uplink
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"time"
 
 	"m2mbridge/auth"
@@ -94,6 +95,9 @@ func (s *Service) decode(u *uplink) error {
 	u.pack.Records = u.pack.Records[:0] // those of the uplink before
 	if s.cfg.TrailingNUL && u.msg.PathType != "DVNUUID" {
 		u.body = trimNUL(u.body)
+	}
+	if s.cfg.MaxBody > 0 && len(u.body) > s.cfg.MaxBody {
+		return refusal(BadPack, "too-large", fmt.Sprintf("the body is over the limit of %d bytes", s.cfg.MaxBody))
 	}
 	if len(u.body) == 0 {
 		return refusal(BadPack, "empty", "the body is empty: a SenML pack is expected")

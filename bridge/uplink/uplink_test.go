@@ -13,7 +13,7 @@ import (
 
 func TestVerdicts(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
-		r := newRig(t, s, Config{TrailingNUL: true, MaxRejects: 1000})
+		r := newRig(t, s, Config{TrailingNUL: true, MaxRejects: 1000, MaxBody: 4096})
 		disabled := auth.DeviceID("IMEI:111111111111111")
 		r.addDevice(auth.Device{ID: disabled, Secret: testSecret, Disabled: true})
 		good := timeless(testID, 1)
@@ -32,6 +32,7 @@ func TestVerdicts(t *testing.T) {
 			{"heartbeat", post(`[{"bn":"urn:dev:IMEI:356726104408422:"}]`, tokenOf(`[{"bn":"urn:dev:IMEI:356726104408422:"}]`, testSecret)), Heartbeat, "", ""},
 			{"trailing NUL signed without", post(good+"\x00", tokenOf(good, testSecret)), Stored, "", ""},
 			{"trailing NUL signed with", post(good+"\x00", tokenOf(good+"\x00", testSecret)), Stored, "", ""},
+			{"MQTT too large", Message{Via: MQTT, Login: testID, Body: []byte(`[{"n":"a","vs":"` + strings.Repeat("x", 4096) + `"}]`)}, BadPack, "too-large", "4096 bytes"},
 			{"empty", post("", tokenOf("", testSecret)), BadPack, "empty", "empty"},
 			{"not JSON", post("hello", tokenOf("hello", testSecret)), BadPack, "senml-not-json", ""},
 			{"no base name", post(`[{"n":"a","v":1}]`, "none"), BadPack, "base-name", `record 1: field "bn"`},

@@ -20,6 +20,9 @@ type Registry interface {
 // token wrong; the rejects stream tells them apart.
 func (s *Service) verify(ctx context.Context, u *uplink) error {
 	proof, err := s.prove(ctx, u)
+	if err == nil {
+		s.judged.succeeded()
+	}
 	switch {
 	case err != nil:
 		return s.verifyRefusal(err)
@@ -84,6 +87,11 @@ func (s *Service) verifyRefusal(err error) *Refusal {
 		return refusal(Forbidden, "token-malformed", "the message token is not 64 hex digits")
 	case errors.Is(err, auth.ErrWrongToken):
 		return refusal(Forbidden, "token-wrong", sameRefusal)
+	}
+	if errors.Is(err, auth.ErrSecretKey) {
+		s.cfg.Log.Error("secret of a device cannot be decrypted", "error", err)
+	} else if !errors.Is(err, auth.ErrBusy) {
+		s.judged.failed(err)
 	}
 	r := refusal(Unavailable, "unavailable", "the device registry cannot be read now: try again")
 	r.cause = err
