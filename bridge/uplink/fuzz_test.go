@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func FuzzCheck(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, http bool) {
 		g := &grants{}
-		s := &Service{cfg: Config{Registry: g, TrailingNUL: true}}
+		s := &Service{cfg: Config{Registry: g, TrailingNUL: true}, judged: &state{log: slog.New(slog.DiscardHandler)}}
 		s.pool.New = func() any { return new(uplink) }
 		m := &Message{Via: MQTT, Login: testID, Body: body}
 		if http {

@@ -63,8 +63,9 @@ type Service struct {
 	limit   *limiter
 	lanes   []*lane
 	rejects *rejecter
-	stored  *state // Redis takes uplinks
-	judged  *state // the registry can be asked
+	stored  *state       // Redis takes uplinks
+	judged  *state       // the registry can be asked
+	sealed  *state       // a secret cannot be decrypted: told once
 	seed    maphash.Seed // spreads devices over lanes
 	pool    sync.Pool    // of *uplink
 	waiters sync.Pool    // of chan Verdict; each is empty when it is put back
@@ -82,6 +83,7 @@ func New(cfg Config) (*Service, error) {
 	s.waiters.New = func() any { return make(chan Verdict, 1) }
 	s.stored = &state{log: cfg.Log, lost: "redis does not take uplinks: devices are told to try again", back: "redis takes uplinks again"}
 	s.judged = &state{log: cfg.Log, lost: "registry cannot be asked: devices are told to try again", back: "registry can be asked again"}
+	s.sealed = &state{log: cfg.Log, lost: "secret of a device cannot be decrypted: its uplinks wait for the right secret key"}
 	s.rejects = newRejecter(cfg)
 	node := newNodeID()
 	for p := range cfg.Keys.Count() {

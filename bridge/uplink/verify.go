@@ -89,7 +89,7 @@ func (s *Service) verifyRefusal(err error) *Refusal {
 		return refusal(Forbidden, "token-wrong", sameRefusal)
 	}
 	if errors.Is(err, auth.ErrSecretKey) {
-		s.cfg.Log.Error("secret of a device cannot be decrypted", "error", err)
+		s.sealed.failed(err)
 	} else if !errors.Is(err, auth.ErrBusy) {
 		s.judged.failed(err)
 	}
