@@ -85,7 +85,8 @@ type Outcome struct {
 	// Reason is a line for the device's engineer; never a token or a secret.
 	Reason string
 	// Unavailable: not stored, and the device should send it again; the
-	// connection is closed without an acknowledgement.
+	// connection is closed without an acknowledgement (unless it was of QoS 0,
+	// which promises nothing).
 	Unavailable bool
 }
 

@@ -6,15 +6,23 @@ import (
 	"runtime/debug"
 )
 
+// take has a connection established, unless the front is closed.
+func (f *front) take(l *link, nc net.Conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopping || f.closed {
+		_ = l.Close()
+		return
+	}
+	c := newConn(l, nc, f.b.cfg.WriteTimeout)
+	f.conns[c] = nil
+	f.wg.Go(func() { f.establish(c) })
+}
+
 // establish takes a connection from its accept to a session, which then runs
 // on a goroutine of its own: that one's stack stays small, while a login's
 // grows with Mochi's packets.
-func (f *front) establish(l *link, nc net.Conn) {
-	c := newConn(l, nc, f.b.cfg.WriteTimeout)
-	if !f.add(c) {
-		_ = c.Close()
-		return
-	}
+func (f *front) establish(c *conn) {
 	s := f.login(c)
 	if s == nil {
 		c.linger()
@@ -27,7 +35,7 @@ func (f *front) establish(l *link, nc net.Conn) {
 // login is nil when the connection has no session; it may have something left to write.
 func (f *front) login(c *conn) (s *session) {
 	defer func() {
-		if r := recover(); r != nil { // Mochi's decoder, on malformed packets
+		if r := recover(); r != nil {
 			f.b.panicked(r, c)
 			_ = c.Close()
 			s = nil
@@ -40,16 +48,6 @@ func (f *front) login(c *conn) (s *session) {
 func (b *Broker) panicked(r any, c *conn) {
 	b.count.panics.Add(1)
 	b.cfg.Log.Error("connection ended by a panic", "panic", r, "remote", c.RemoteAddr().String(), "stack", string(debug.Stack()))
-}
-
-func (f *front) add(c *conn) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopping {
-		return false
-	}
-	f.conns[c] = nil
-	return true
 }
 
 // owns notes the session of a connection, unless the front is stopping.

@@ -21,6 +21,7 @@ type front struct {
 
 	mu       sync.Mutex
 	stopping bool
+	closed   bool               // takes no connections any more
 	grace    context.Context    // set before quit is closed: how long uplinks in flight may take
 	conns    map[*conn]*session // nil before login
 }
@@ -38,16 +39,18 @@ func (b *Broker) Serve(ctx context.Context, ln net.Listener, kind Kind) error {
 		return nil
 	}
 	defer b.removeFront(f)
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		grace, cancel := context.WithTimeout(context.Background(), b.cfg.ShutdownGrace)
 		defer cancel()
 		f.shutdown(grace)
 	})
 	err := f.accept()
-	if !stop() {
-		err = nil
-	}
 	f.wg.Wait()
+	if !stop() {
+		<-stopped
+	}
 	return err
 }
 
@@ -64,6 +67,7 @@ func (f *front) accept() error {
 	_ = f.ln.Close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.closed = true
 	if f.stopping {
 		return nil
 	}
@@ -81,7 +85,7 @@ func (f *front) serveStream(ln *guardedListener) error {
 		if f.kind == KindTLS {
 			nc = tls.Server(nc, f.b.cfg.TLS)
 		}
-		f.wg.Go(func() { f.establish(l, nc) })
+		f.take(l, nc)
 	}
 }
 

@@ -75,7 +75,7 @@ func (b *Broker) readConnect(cl *mqtt.Client) (pk packets.Packet, err error) {
 	if fh.Remaining > b.cfg.MaxConnect {
 		return pk, packets.ErrPacketTooLarge
 	}
-	return cl.ReadPacket(&fh)
+	return b.decode(cl, &fh)
 }
 
 // admit checks, identifies and verifies a CONNECT.

@@ -3,13 +3,14 @@ package broker
 import (
 	"fmt"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // receive reads the packet behind a fixed header and acts on it; not nil when
 // it ends the session.
 func (s *session) receive(fh *packets.FixedHeader) *ending {
-	pk, err := s.decode(fh)
+	pk, err := s.b.decode(s.cl, fh)
 	if err != nil {
 		e := s.unread(err)
 		return &e
@@ -34,15 +35,15 @@ func (s *session) receive(fh *packets.FixedHeader) *ending {
 }
 
 // decode has Mochi decode a packet; where its decoder panics, the packet is malformed.
-func (s *session) decode(fh *packets.FixedHeader) (pk packets.Packet, err error) {
+func (b *Broker) decode(cl *mqtt.Client, fh *packets.FixedHeader) (pk packets.Packet, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.b.count.panics.Add(1)
-			s.b.cfg.Log.Warn("packet broke its decoder", "type", packets.PacketNames[fh.Type], "remote", s.cl.Net.Remote, "panic", r)
+			b.count.panics.Add(1)
+			b.cfg.Log.Debug("packet broke its decoder", "type", packets.PacketNames[fh.Type], "remote", cl.Net.Remote, "panic", r)
 			err = packets.ErrMalformedPacket
 		}
 	}()
-	return s.cl.ReadPacket(fh)
+	return cl.ReadPacket(fh)
 }
 
 // goodbye is a client's DISCONNECT: only the plain one drops its will [MQTT-3.14.4-3].

@@ -62,7 +62,7 @@ func (f *front) upgrade(up *websocket.Upgrader, w http.ResponseWriter, r *http.R
 		_ = ws.Close()
 		return
 	}
-	f.wg.Go(func() { f.establish(l, &webSocket{Conn: ws.NetConn(), ws: ws}) })
+	f.take(l, &webSocket{Conn: ws.NetConn(), ws: ws})
 }
 
 // linkBelow finds the link that the listener gave, under TLS if need be.
