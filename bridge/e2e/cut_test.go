@@ -82,3 +82,25 @@ func TestNoReplies(t *testing.T) {
 		t.Errorf("stored %d times what was sent again after a 503", got)
 	}
 }
+
+// TestBadLine: any reply of Redis, to whatever it was asked, may break its
+// connection. Devices send on both edges meanwhile; an app hears all.
+func TestBadLine(t *testing.T) {
+	slow(t)
+	s := newSite(t)
+	p := between(t, s.redis)
+	n := s.serveOn(p.url())
+	s.devices(0, fleetSize, nil)
+	witness := s.witness(n, "witness")
+	fleets := s.startFleets(n, n)
+	fleets.acknowledged(100)
+	p.chance.Store(50)
+	fleets.acknowledged(500)
+	eventually(t, 20*time.Second, "the line was bad", func() bool { return p.cuts.Load() > 50 })
+	p.chance.Store(0)
+	fleets.stop()
+	stored := s.numbered()
+	fleets.hold(stored)
+	witness.hold(stored)
+	t.Logf("%d replies broke their connection", p.cuts.Load())
+}

@@ -70,6 +70,21 @@ func (s *site) through(n *node, reason string, begin, end func()) {
 	s.ready(n, "")
 	stop()
 	s.settle(probers)
+	s.quiet(n)
+}
+
+// quiet wants the log to tell of a fault once, not at each message.
+func (s *site) quiet(n *node) {
+	s.Helper()
+	told := 0
+	for line := range strings.Lines(n.out.String()) {
+		if !strings.Contains(line, "level=DEBUG") {
+			told++
+		}
+	}
+	if told > 60 {
+		s.Errorf("the log of one fault has %d lines", told)
+	}
 }
 
 // unavailable wants what DESIGN says of a Redis that cannot store, as curl sees it.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,6 +53,7 @@ type listener struct {
 	t       *testing.T
 	name    string
 	out     *transcript
+	cmd     *exec.Cmd
 	cancel  context.CancelFunc
 	exited  chan struct{}
 	granted string // what SUBACK said, a code for each filter
@@ -82,6 +84,7 @@ func (s *site) listen(n *node, version, user, password string, filters []string,
 	cmd := exec.CommandContext(ctx, "stdbuf", append(append([]string{"-oL", "mosquitto_sub"}, args...), more...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), l.out, l.out
 	cmd.SysProcAttr = dieWithParent()
+	l.cmd = cmd
 	if err := cmd.Start(); err != nil {
 		s.Fatalf("start mosquitto_sub: %v", err)
 	}
@@ -104,6 +107,14 @@ func (s *site) listen(n *node, version, user, password string, filters []string,
 func (l *listener) kill() {
 	l.cancel()
 	<-l.exited
+}
+
+// signal freezes it, or lets it go on. stdbuf has become mosquitto_sub.
+func (l *listener) signal(sig syscall.Signal) {
+	l.t.Helper()
+	if err := l.cmd.Process.Signal(sig); err != nil {
+		l.t.Fatalf("send %s to mosquitto_sub: %v", sig, err)
+	}
 }
 
 // messages are those received so far.

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type proxy struct {
 	delay  atomic.Int64 // of each reply, in ns
 	cutAll atomic.Bool  // lets no reply to a commit through
 	cuts   atomic.Int64 // replies and commands lost so far
+	chance atomic.Int64 // in a thousand, that any reply breaks its connection instead
 
 	mu      sync.Mutex
 	cutting bool                      // loses each commit's reply once, and the command itself once
@@ -129,6 +131,10 @@ func (p *proxy) replies(server, client net.Conn, doomed *atomic.Bool) {
 	for {
 		n, err := server.Read(buf)
 		if err != nil || doomed.Load() {
+			return
+		}
+		if rand.Int64N(1000) < p.chance.Load() {
+			p.cuts.Add(1)
 			return
 		}
 		time.Sleep(time.Duration(p.delay.Load()))
