@@ -178,6 +178,37 @@ func TestSubscriber(t *testing.T) {
 	}
 }
 
+// Once it runs, only the context it runs with ends it.
+func TestSubscriberOutlivesItsSubscribing(t *testing.T) {
+	_, server, addr := serveMQTT(t, nil)
+	subscribing, subscribed := context.WithCancel(t.Context())
+	running, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	messages := 0
+	s, err := Subscribe(subscribing, SubscriberConfig{
+		Addr: addr, Login: Login{ClientID: "app", Username: "app"}, Filter: "#",
+		OnMessage: func(_, _ []byte) {
+			if messages++; messages == 2 {
+				cancel()
+				return
+			}
+			subscribed()
+			if err := server.Publish("uplinks/2", nil, false, 0); err != nil {
+				t.Error(err)
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Publish("uplinks/1", nil, false, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(running); err != nil || messages != 2 {
+		t.Errorf("%d messages, error %v", messages, err)
+	}
+}
+
 func TestSubscriberIsToldOfTheEnd(t *testing.T) {
 	_, server, addr := serveMQTT(t, nil)
 	s, err := Subscribe(t.Context(), SubscriberConfig{Addr: addr, Login: Login{ClientID: "a", Username: "app"}, Filter: "#"})

@@ -29,7 +29,8 @@ type Subscriber struct {
 	bytes    atomic.Uint64
 }
 
-// Subscribe connects and returns when the subscription is granted. What comes is taken by Run.
+// Subscribe connects and returns when the subscription is granted. What comes is taken by Run. The end of ctx closes the
+// connection only until Run has taken it over.
 func Subscribe(ctx context.Context, cfg SubscriberConfig) (*Subscriber, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 10 * time.Second
@@ -73,6 +74,9 @@ func (s *Subscriber) subscribe() error {
 // Run takes messages until ctx ends, which is no error, or the connection does.
 func (s *Subscriber) Run(ctx context.Context) error {
 	defer s.link.close()
+	// Were Subscribe's context still watched, and a parent of this one, the end of both could close the connection
+	// before this one is known to have ended.
+	s.link.stop()
 	conn := s.link.conn
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 	for {
