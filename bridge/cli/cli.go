@@ -105,6 +105,9 @@ func parse(c *CLI, env *Env, args []string) (command runner, err error) {
 	if err := env.Call.Bind(env.Settings.source); err != nil {
 		return nil, err
 	}
+	if err := refuseStars(env.Call); err != nil {
+		return nil, err
+	}
 	return env.Call.Command.Target.(runner), nil
 }
 

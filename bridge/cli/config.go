@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"encoding"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,8 +25,9 @@ type ConfigCmd struct {
 
 const stars = "********"
 
-// Run prints a TOML file that --config reads back to the same settings, bar
-// secrets, which are commented out.
+// Run prints a TOML file that --config reads back to the same settings. Secrets
+// are starred, and refused when read back (see refuseStars): left out they would
+// silently become the defaults.
 func (c *ConfigCmd) Run(env *Env) error {
 	w := bufio.NewWriter(env.Stdout)
 	fmt.Fprintf(w, "# The configuration of m2mbridge: a file for --config or M2M_CONFIG.\n"+
@@ -63,25 +65,36 @@ func printSetting(w io.Writer, f *flags.Flag, n names, from string) {
 		fmt.Fprintf(w, "# %s\n", line)
 	}
 	fmt.Fprintf(w, "# --%s, %s; here by: %s\n", f.Name, n.env, from)
-	value, secret := tomlValue(f.Value), false
-	if f.Secret {
-		value, secret = strconv.Quote(mask(f.Value.String())), true
-	}
-	if f.Name == "redis" {
-		shown := store.Redact(f.Value.String())
-		value, secret = strconv.Quote(shown), shown != f.Value.String()
-	}
-	if secret {
-		fmt.Fprintf(w, "# ") // not to be read back: the stars are not the secret
+	value := tomlValue(f.Value)
+	switch {
+	case f.Secret && f.Value.String() != "":
+		value = strconv.Quote(stars)
+	case f.Name == "redis":
+		value = strconv.Quote(store.Redact(f.Value.String()))
 	}
 	fmt.Fprintf(w, "%s = %s\n", n.key, value)
 }
 
-func mask(secret string) string {
-	if secret == "" {
-		return ""
+// refuseStars finds a secret that was copied from where it is shown starred.
+func refuseStars(call *flags.Invocation) error {
+	var errs []error
+	for _, f := range call.Command.Flags {
+		if (f.Secret || f.Name == "redis") && strings.Contains(f.Value.String(), stars) {
+			errs = append(errs, errors.New(named(call, f)+" holds a starred secret: put the real one in"))
+		}
 	}
-	return stars
+	return errors.Join(errs...)
+}
+
+// named is a setting as errors call it: its key, and where its value is from.
+func named(call *flags.Invocation, f *flags.Flag) string {
+	if _, ok := call.Given(f); ok {
+		return f.Name + " (from --" + f.Name + ")"
+	}
+	if from := call.Origin(f); from != "" {
+		return f.Name + " (from " + from + ")"
+	}
+	return f.Name
 }
 
 // tomlValue writes what [Settings] reads back.

@@ -54,14 +54,34 @@ func TestConfigShowsNoSecret(t *testing.T) {
 	if code != exitOK || strings.Contains(printed+stderr, "PassWord") {
 		t.Errorf("exit %d: %s%s", code, printed, stderr)
 	}
-	for _, text := range []string{"# admin-key = \"********\"\n", "# secret-key = \"********\"\n", "# redis = \"redis+sentinel://u:********@h/m?sentinel_password=********\"\n"} {
+	for _, text := range []string{"\nadmin-key = \"********\"\n", "\nsecret-key = \"********\"\n", "\nredis = \"redis+sentinel://u:********@h/m?sentinel_password=********\"\n"} {
 		if !strings.Contains(printed, text) {
 			t.Errorf("%q is missing in\n%s", text, printed)
 		}
 	}
-	got := serveConfig(t, nil, "--config", writeFile(t, printed))
-	if got.AdminKey != "" || got.SecretKey != "" || got.Redis != "embedded" {
-		t.Errorf("stars are read as secrets: %+v", got)
+	// The stars are no secret: what was printed is refused until each is put in.
+	file := writeFile(t, printed)
+	for environ, refused := range map[string]string{
+		"X=": "redis admin-key secret-key", "M2M_ADMIN_KEY=k": "redis secret-key", "M2M_REDIS=redis://u:********@h": "redis admin-key secret-key",
+	} {
+		code, _, stderr := run(t, []string{environ}, "serve", "--config", file)
+		var named []string
+		for line := range strings.Lines(stderr) {
+			key, _, ok := strings.Cut(strings.TrimPrefix(line, "m2mbridge: "), " (from ")
+			if ok && strings.Contains(line, "holds a starred secret") {
+				named = append(named, key)
+			}
+		}
+		if code != exitUsage || strings.Join(named, " ") != refused {
+			t.Errorf("%s: exit %d, want %s: %s", environ, code, refused, stderr)
+		}
+	}
+	got := serveConfig(t, []string{"M2M_ADMIN_KEY=k", "M2M_SECRET_KEY=s"}, "--config", file, "--redis=redis://h")
+	if got.AdminKey != "k" || got.SecretKey != "s" || got.Redis != "redis://h" {
+		t.Errorf("what wins over the stars: %+v", got)
+	}
+	if code, _, stderr := run(t, nil, "config", "--admin-key=********"); code != exitUsage || !strings.Contains(stderr, "admin-key (from --admin-key) holds a starred secret") {
+		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
 

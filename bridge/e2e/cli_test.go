@@ -196,7 +196,7 @@ func TestCLIConfig(t *testing.T) {
 		}
 	}
 	first := run("--redis", "redis://127.0.0.1:6379", "--partitions", "3")
-	for _, want := range []string{"\npartitions = 3\n", "\nhttp = \"127.0.0.1:18080\"\n", "\n# admin-key = \"********\"\n"} {
+	for _, want := range []string{"\npartitions = 3\n", "\nhttp = \"127.0.0.1:18080\"\n", "\nadmin-key = \"********\"\n"} {
 		if !strings.Contains(first, want) {
 			t.Errorf("it lacks %q:\n%s", want, first)
 		}
