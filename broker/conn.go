@@ -38,6 +38,7 @@ type conn struct {
 	readFn func(fd uintptr) bool
 	inErr  error
 
+	awake  atomic.Bool // the reader has work, and will flush before it waits
 	marked atomic.Bool // in the flusher's list, or about to be
 
 	mu       sync.Mutex
@@ -80,7 +81,8 @@ func newConn(l *link, nc net.Conn, timeout time.Duration) *conn {
 // Read gives what was read ahead, or flushes and waits for more.
 func (c *conn) Read(p []byte) (int, error) {
 	if len(c.in) == 0 {
-		c.flush()
+		c.sleep()
+		defer c.awake.Store(true)
 		c.awaitReader()
 		if c.raw == nil {
 			return c.Conn.Read(p)
@@ -95,6 +97,13 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.in, c.inBuf = nil, nil
 	}
 	return n, nil
+}
+
+// sleep is called by the reader before it waits. From then on, whoever writes
+// has it flushed; what was written before is flushed now.
+func (c *conn) sleep() {
+	c.awake.Store(false)
+	c.flush()
 }
 
 // fill waits for input without holding a buffer.

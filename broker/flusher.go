@@ -16,9 +16,9 @@ type flusher struct {
 	workers int
 }
 
-// touch adds c to a list for mark, unless it already waits for a flush.
+// touch adds c to a list for mark, unless it already waits for a flush, or its reader will.
 func touch(list []*conn, c *conn) []*conn {
-	if c.marked.CompareAndSwap(false, true) {
+	if !c.awake.Load() && c.marked.CompareAndSwap(false, true) {
 		list = append(list, c)
 	}
 	return list
@@ -40,7 +40,7 @@ func (f *flusher) mark(list ...*conn) {
 
 // one marks one connection.
 func (f *flusher) one(c *conn) {
-	if c.marked.CompareAndSwap(false, true) {
+	if !c.awake.Load() && c.marked.CompareAndSwap(false, true) {
 		f.mark(c)
 	}
 }

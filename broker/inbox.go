@@ -43,9 +43,10 @@ func (s *session) awaitInFlight(limit int, quit <-chan struct{}) bool {
 		}
 		changed := s.inbox.changed
 		s.mu.Unlock()
-		s.conn.flush()
+		s.conn.sleep()
 		select {
 		case <-changed:
+			s.conn.awake.Store(true)
 		case <-quit:
 			return false
 		}

@@ -42,11 +42,13 @@ func (s *session) subscribe(pk *packets.Packet) *ending {
 	codes := make([]byte, len(pk.Filters))
 	before := make([]bool, len(pk.Filters))
 	s.hold(true)
+	s.conn.sleep() // the registry may be asked
 	for i := range pk.Filters {
 		if codes[i] = s.maySubscribe(&pk.Filters[i]); codes[i] == codeSuccess {
 			codes[i], before[i] = s.note(&pk.Filters[i])
 		}
 	}
+	s.conn.awake.Store(true)
 	s.answerSubscribe(pk, codes)
 	s.hold(false)
 	for i := range pk.Filters {
