@@ -117,7 +117,6 @@ func (k *child) supervise(life context.Context) {
 
 // runOnce runs one process from start to end; the end is always an error.
 func (k *child) runOnce(life context.Context) error {
-	k.output.startup.Store(true)
 	cmd := k.command(life)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start redis-server: %w", err)
@@ -144,7 +143,6 @@ func (k *child) serving() {
 		k.log.Info("redis-server runs again")
 	}
 	k.started, k.up = true, true
-	k.output.startup.Store(false)
 	k.reportFirst(nil)
 }
 
@@ -185,7 +183,7 @@ func (k *child) target() target {
 // stop asks the child to end and returns when it has. Every write it answered
 // is on disk (appendfsync always).
 func (k *child) stop() error {
-	k.output.startup.Store(true) // what it says at its end is no news either
+	k.output.ending.Store(true) // what it says at its end is no news either
 	k.end()
 	<-k.ended
 	_ = os.Remove(k.sock) // left behind by a child that was killed

@@ -1,6 +1,10 @@
 package store
 
-import "context"
+import (
+	"context"
+	"errors"
+	"log/slog"
+)
 
 // AwaitAnswer is for tests that start a server themselves.
 func AwaitAnswer(ctx context.Context, sock string) error { return awaitAnswer(ctx, sock) }
@@ -13,3 +17,13 @@ func ParseURL(raw string) (description, user, password string, err error) {
 
 // CheckInfo judges the text of an INFO.
 func CheckInfo(text, form string) error { return parseInfo(text).check(form) }
+
+// LogOutput logs what a child says.
+func LogOutput(log *slog.Logger, said string) error {
+	o, err := newOutput(log)
+	if err != nil {
+		return err
+	}
+	_, err = o.pipe.WriteString(said)
+	return errors.Join(err, o.close())
+}

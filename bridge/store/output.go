@@ -16,13 +16,16 @@ import (
 
 // output takes what the child says, over all its lives, to our log.
 type output struct {
-	log     *slog.Logger
-	pipe    *os.File    // the writing end, for the child
-	startup atomic.Bool // it is starting or ending: nothing it says is a warning
+	log    *slog.Logger
+	pipe   *os.File    // the writing end, for the child
+	ending atomic.Bool // it has been asked to end: nothing it says is a warning any more
 
 	reader *os.File
 	done   sync.WaitGroup
-	last   []string // the last lines, for the reader until done
+
+	// For the reader until done.
+	serving bool     // between what it says of its start and of the next: else nothing is a warning either
+	last    []string // the last lines
 }
 
 func newOutput(log *slog.Logger) (*output, error) {
@@ -31,7 +34,6 @@ func newOutput(log *slog.Logger) (*output, error) {
 		return nil, fmt.Errorf("open pipe for redis-server: %w", err)
 	}
 	o := &output{log: log, pipe: w, reader: r}
-	o.startup.Store(true)
 	o.done.Go(o.read)
 	return o, nil
 }
@@ -44,7 +46,7 @@ func (o *output) read() {
 		level, text := slog.LevelDebug, strings.TrimSpace(lines.Text())
 		if m := redisLine.FindStringSubmatch(text); m != nil {
 			text = m[2]
-			if m[1] == "#" && !o.startup.Load() {
+			if o.follow(text); m[1] == "#" && o.serving && !o.ending.Load() {
 				level = slog.LevelWarn
 			}
 		}
@@ -55,6 +57,17 @@ func (o *output) read() {
 		if o.last = append(o.last, text); len(o.last) > 5 {
 			o.last = o.last[1:]
 		}
+	}
+}
+
+// follow notes where a life begins and where its start ends. The lines themselves say it: that the child answers may be
+// known before what it said at its start has been read.
+func (o *output) follow(text string) {
+	switch {
+	case strings.HasPrefix(text, "oO0OoO0OoO0Oo"): // "Redis is starting", or Valkey
+		o.serving = false
+	case strings.Contains(strings.ToLower(text), "ready to accept connections"):
+		o.serving = true
 	}
 }
 
