@@ -2,8 +2,8 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -168,11 +168,13 @@ func TestLogStarsWhatIsPrivate(t *testing.T) {
 }
 
 func TestExitCodeOfFailure(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	var out, errs bytes.Buffer
-	code := Run(ctx, []string{"serve", "--redis", "redis://:PassWord@127.0.0.1:1"}, nil, strings.NewReader(""), &out, &errs)
-	if code != exitFailure || strings.Contains(errs.String(), "PassWord") {
-		t.Errorf("exit %d: %s", code, errs.String())
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	code, _, errs := run(t, nil, "serve", "--redis", "redis://:PassWord@127.0.0.1:1", "--http", taken.Addr().String())
+	if code != exitFailure || strings.Contains(errs, "PassWord") || !strings.Contains(errs, taken.Addr().String()) {
+		t.Errorf("exit %d: %s", code, errs)
 	}
 }

@@ -30,14 +30,19 @@ func (s *Serve) Run(env *Env) error {
 }
 
 // ServeBridge opens a bridge, says on w where it can be reached, and runs it
-// until ctx ends.
+// until ctx ends. To be stopped before it has opened is no failure: nothing was
+// accepted.
 func ServeBridge(ctx context.Context, c bridge.Config, w io.Writer, log *slog.Logger) error {
 	generated := c.AdminKey == ""
 	if generated {
 		c.AdminKey = rand.Text()
 	}
 	b, err := bridge.Open(ctx, c, log)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // told to end while it waited for Redis
+		log.Info("stopped before it was ready", "error", err)
+		return nil
+	case err != nil:
 		return fmt.Errorf("open bridge: %w", err)
 	}
 	banner(w, b, c, generated)

@@ -117,6 +117,29 @@ func TestServeKeepsGivenKeyToItself(t *testing.T) {
 	}
 }
 
+// Whoever is told to end while Redis is not there yet has lost nothing.
+func TestServeStoppedWhileItWaits(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, in := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		args := []string{"serve", "--redis=redis://:PassWord@127.0.0.1:1", "--http=127.0.0.1:0", "--api=127.0.0.1:0", "--mqtt=127.0.0.1:0"}
+		got := Run(ctx, args, nil, strings.NewReader(""), in, in)
+		_ = in.Close()
+		code <- got
+	}()
+	said := ""
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if said += lines.Text() + "\n"; strings.Contains(lines.Text(), "waiting for redis") {
+			cancel()
+		}
+	}
+	if got := <-code; got != exitOK || ctx.Err() == nil || strings.Contains(said, "PassWord") || strings.Contains(said, "ready\n") {
+		t.Errorf("exit %d: %s", got, said)
+	}
+}
+
 // The built program stops in order, with its redis-server, on either signal.
 func TestSignals(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
