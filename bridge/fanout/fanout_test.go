@@ -166,6 +166,35 @@ func (n *node) expect(t *testing.T, name string, want []redis.XMessage) {
 	}
 }
 
+// Another node's uplinks come through while this one stores without a pause.
+func TestSteadyLoad(t *testing.T) {
+	s := redistest.Start(t)
+	ids := addDevices(t, s.Client(), auth.Keyspace{}, 3)
+	own, other := start(t, s, auth.Keyspace{}), start(t, s, auth.Keyspace{})
+	var stop atomic.Bool
+	var load sync.WaitGroup
+	for _, id := range ids[:2] { // two, so that a commit is always on its way
+		load.Go(func() {
+			for i := 0; !stop.Load(); i++ {
+				own.send(t, id, i)
+			}
+		})
+	}
+	defer load.Wait()
+	defer stop.Store(true)
+	for i := range 20 {
+		if v := other.send(t, ids[2], i); v.Outcome != uplink.Stored {
+			t.Fatalf("%+v", v)
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); len(own.sub.on("uplinks/IMEI/"+ids[2].Value())) < 20; {
+		if time.Now().After(deadline) {
+			t.Fatal("another node's uplinks starve")
+		}
+		<-own.fanout.Changed()
+	}
+}
+
 // What is stored while Redis comes and goes reaches subscribers all the same.
 func TestRedisRestarts(t *testing.T) {
 	s := redistest.Start(t, redistest.AppendOnly())

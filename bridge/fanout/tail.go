@@ -18,7 +18,6 @@ type tail struct {
 	reads     chan read
 	orders    chan order
 	pos       id
-	held      []commit // own batches whose predecessor is not here yet
 	lastLocal time.Time
 	down      bool
 }
@@ -38,7 +37,6 @@ type read struct {
 
 const (
 	localQueue = 1024                  // own batches waiting for the tail
-	holdFor    = 2 * time.Millisecond  // own batches overtake each other by less
 	localFor   = 50 * time.Millisecond // after an own batch, how long others' uplinks are looked for in the chain of batches alone
 	blockIdle  = time.Second           // a cancelled context does not unblock XREAD, so shutdown waits this long at most
 	blockBusy  = 20 * time.Millisecond
@@ -60,8 +58,6 @@ func (t *tail) run(ctx context.Context, started func()) {
 	done := make(chan struct{})
 	go func() { defer close(done); r.run(ctx) }()
 	defer func() { <-done }()
-	overdue := time.NewTimer(time.Hour)
-	defer overdue.Stop()
 	for {
 		next := order{busy: time.Since(t.lastLocal) < localFor, down: t.down, pos: t.pos}
 		select {
@@ -69,12 +65,7 @@ func (t *tail) run(ctx context.Context, started func()) {
 			return
 		case c := <-t.local:
 			t.lastLocal = time.Now()
-			t.take(c)
-			if len(t.held) > 0 {
-				overdue.Reset(holdFor)
-			}
-		case <-overdue.C:
-			t.fill(ctx)
+			t.take(ctx, c)
 		case t.orders <- next:
 		case got := <-t.reads:
 			t.read(got)
@@ -82,25 +73,22 @@ func (t *tail) run(ctx context.Context, started func()) {
 	}
 }
 
-// take delivers an own batch if it joins what was delivered before, else holds
-// it until what lies between has come.
-func (t *tail) take(c commit) {
-	if !c.joins(t.pos) {
-		t.held = append(t.held, c)
-		return
+// take delivers an own batch, after what lies between it and what was delivered
+// before: that was stored by another node, or its reply was lost.
+func (t *tail) take(ctx context.Context, c commit) {
+	for !c.joins(t.pos) {
+		entries, err := t.page(ctx)
+		t.report(err)
+		if err != nil {
+			t.lastLocal = time.Time{} // the reader finds it all again
+			return
+		}
+		if len(entries) == 0 {
+			break // trimmed since
+		}
+		t.uplinks(entries)
 	}
 	t.deliver(c)
-	for again := true; again; {
-		again = false
-		for i, h := range t.held {
-			if h.joins(t.pos) {
-				t.held = append(t.held[:i], t.held[i+1:]...)
-				t.deliver(h)
-				again = true
-				break
-			}
-		}
-	}
 }
 
 // joins tells whether nothing lies between pos and the batch.
@@ -131,26 +119,7 @@ func after(pos id, c commit) []broker.Message {
 	return nil
 }
 
-// fill reads from the stream what lies before the batches that are held: it
-// was stored by another node, or its reply was lost.
-func (t *tail) fill(ctx context.Context) {
-	for len(t.held) > 0 {
-		entries, err := t.page(ctx)
-		t.report(err)
-		if err != nil || len(entries) == 0 {
-			t.held = nil // the reader finds them again
-			t.lastLocal = time.Time{}
-			return
-		}
-		t.uplinks(entries)
-		held := t.held
-		t.held = nil
-		for _, c := range held {
-			t.take(c)
-		}
-	}
-}
-
+// page is what comes after pos in the stream.
 func (t *tail) page(ctx context.Context) ([]redis.XMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, blockIdle)
 	defer cancel()
