@@ -26,10 +26,11 @@ func (s *Serve) Run(env *Env) error {
 		env.Log.Warn("environment variable is no setting's", "name", name)
 	}
 	tuneMemory(env.Settings, s.Redis == "embedded", env.Log)
-	return ServeBridge(env.Ctx, s.Config, env.Stderr, env.Log)
+	return ServeBridge(env.Ctx, s.Config, env.Stdout, env.Log)
 }
 
-// ServeBridge opens a bridge, says on w where it can be reached, and runs it
+// ServeBridge opens a bridge, says on w, apart from the log, whose lines may be
+// JSON, where it can be reached, and runs it
 // until ctx ends. To be stopped before it has opened is no failure: nothing was
 // accepted.
 func ServeBridge(ctx context.Context, c bridge.Config, w io.Writer, log *slog.Logger) error {

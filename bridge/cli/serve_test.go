@@ -2,7 +2,9 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -32,7 +34,7 @@ func startServe(t *testing.T, environ []string, args ...string) *served {
 	s := &served{lines: bufio.NewScanner(out), url: map[string]string{}, cancel: cancel, code: make(chan int, 1)}
 	args = append([]string{"serve", "--http=127.0.0.1:0", "--api=127.0.0.1:0", "--mqtt=127.0.0.1:0"}, args...)
 	go func() {
-		code := Run(ctx, args, environ, strings.NewReader(""), io.Discard, in)
+		code := Run(ctx, args, environ, strings.NewReader(""), in, in)
 		_ = in.Close()
 		s.code <- code
 	}()
@@ -117,6 +119,36 @@ func TestServeKeepsGivenKeyToItself(t *testing.T) {
 	}
 }
 
+// The log's stream is nothing but the log's: each line can be parsed.
+func TestServeLogsJSON(t *testing.T) {
+	t.Setenv("PATH", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, in := io.Pipe()
+	var logged bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		args := []string{"serve", "--log-format=json", "--http=127.0.0.1:0", "--api=127.0.0.1:0", "--mqtt=127.0.0.1:0", "--data=" + t.TempDir()}
+		got := Run(ctx, args, nil, strings.NewReader(""), in, &logged)
+		_ = in.Close()
+		code <- got
+	}()
+	said := ""
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if said += lines.Text() + "\n"; lines.Text() == "ready" {
+			cancel()
+		}
+	}
+	if got := <-code; got != exitOK || !strings.Contains(said, "admin key") || !strings.HasSuffix(said, "stopped\n") || logged.Len() == 0 {
+		t.Errorf("exit %d: %s%s", got, said, &logged)
+	}
+	for line := range strings.Lines(logged.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("logged: %s", line)
+		}
+	}
+}
+
 // Whoever is told to end while Redis is not there yet has lost nothing.
 func TestServeStoppedWhileItWaits(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -160,14 +192,15 @@ func TestSignals(t *testing.T) {
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		cmd := exec.CommandContext(t.Context(), program, "serve", "--data", dir, "--http=127.0.0.1:0", "--api=127.0.0.1:0", "--mqtt=127.0.0.1:0")
 		cmd.WaitDelay = 10 * time.Second
-		stderr, err := cmd.StderrPipe()
+		both, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
+		cmd.Stderr = cmd.Stdout
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		lines, said := bufio.NewScanner(stderr), ""
+		lines, said := bufio.NewScanner(both), ""
 		for lines.Scan() {
 			if said += lines.Text() + "\n"; lines.Text() == "ready" {
 				_ = cmd.Process.Signal(signal)
