@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -114,7 +113,8 @@ func TestPutAppRefuses(t *testing.T) {
 // The admin is the configuration's: Redis is not asked, and need not be there.
 func TestAdmin(t *testing.T) {
 	s := redistest.Start(t)
-	r, none := testRegistry(t, s), testRegistry(t, s, func(c *RegistryConfig) { c.AdminKey = "" })
+	limits := &limitHook{}
+	r, none := testRegistry(t, s), testRegistry(t, s, limits.watch, func(c *RegistryConfig) { c.AdminKey = "" })
 	s.Kill()
 	a, err := r.AppByKey(t.Context(), "the admin's key")
 	if err != nil || a.Name != AdminName || !a.Has(ScopeDeviceWrite) || !a.Sees(imei, nil) {
@@ -126,11 +126,12 @@ func TestAdmin(t *testing.T) {
 	if b, err := r.RecheckApp(t.Context(), a); err != nil || b != a {
 		t.Errorf("recheck: %v", err)
 	}
-	inTime(t, 500*time.Millisecond, "a refusal", func() {
+	inTime(t, slowly, "a refusal", func() {
 		if _, err := none.AppByKey(t.Context(), ""); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("no admin: %v", err)
 		}
 	})
+	limits.within(t, askLimit)
 }
 
 func TestAppChangesReachAnotherNode(t *testing.T) {
@@ -159,7 +160,7 @@ func TestAppChangesReachAnotherNode(t *testing.T) {
 			t.Errorf("%d readings for a known app", n)
 		}
 		putTestApp(t, here, App{Name: "a", Scopes: []Scope{ScopeDeviceRead}}, Replace)
-		inTime(t, time.Second, "the change", func() { there.await(changed) })
+		inTime(t, slowly, "the change", func() { there.await(changed) })
 		now, err := there.RecheckApp(ctx, session)
 		if err != nil || now.Has(ScopeUplinkRead) || !now.Has(ScopeDeviceRead) {
 			t.Errorf("recheck = %+v, %v", now, err)
@@ -167,7 +168,7 @@ func TestAppChangesReachAnotherNode(t *testing.T) {
 		if err := here.DeleteApp(ctx, "a"); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
-		inTime(t, time.Second, "the end", func() { there.await(changed) })
+		inTime(t, slowly, "the end", func() { there.await(changed) })
 		if _, err := there.RecheckApp(ctx, session); !errors.Is(err, ErrUnknown) {
 			t.Errorf("recheck after the end: %v", err)
 		}

@@ -86,6 +86,21 @@ func (f *follower) await(want Change) {
 	}
 }
 
+// putCached writes a device, and returns when its record is cached: its own change would throw that out again.
+func (f *follower) putCached(d Device) {
+	f.t.Helper()
+	put(f.t, f.Registry, d)
+	f.await(Change{Kind: ChangeDevice, Device: d.ID})
+	for limit := time.Now().Add(patience); f.Stats().Entries == 0; { // a machine too busy to renew the lease caches nothing
+		if _, err := f.VerifyToken(f.t.Context(), d.ID, body, Token(body, d.Secret)); err != nil {
+			f.t.Fatalf("verify: %v", err)
+		}
+		if time.Now().After(limit) {
+			f.t.Fatal("the record is not cached")
+		}
+	}
+}
+
 // put writes a device with the secret and returns it.
 func put(t testing.TB, r *Registry, d Device) Device {
 	t.Helper()
@@ -127,4 +142,52 @@ func (c *commandCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (c *commandCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error { c.add(cmds...); return next(ctx, cmds) }
+}
+
+// limitHook is a hook that keeps how long commands may take at most, as their contexts bound them.
+type limitHook struct {
+	mu        sync.Mutex
+	commands  int
+	unbounded bool
+	longest   time.Duration
+}
+
+// watch puts the hook into a registry's client.
+func (h *limitHook) watch(c *RegistryConfig) { c.Client.AddHook(h) }
+
+func (h *limitHook) reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.commands, h.unbounded, h.longest = 0, false, 0
+}
+
+// within fails if there was a command that might have taken longer, or none at all.
+func (h *limitHook) within(t testing.TB, limit time.Duration) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.commands == 0 || h.unbounded || h.longest > limit {
+		t.Errorf("%d commands, one without a bound: %v, one of up to %s, want %s", h.commands, h.unbounded, h.longest, limit)
+	}
+}
+
+func (h *limitHook) note(ctx context.Context) {
+	due, bounded := ctx.Deadline()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.commands++
+	h.unbounded = h.unbounded || !bounded
+	if bounded {
+		h.longest = max(h.longest, time.Until(due))
+	}
+}
+
+func (h *limitHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *limitHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { h.note(ctx); return next(ctx, cmd) }
+}
+
+func (h *limitHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { h.note(ctx); return next(ctx, cmds) }
 }
