@@ -27,3 +27,6 @@ var (
 	// ErrSecretKey: its secret is encrypted and cannot be read with the secret key configured. It comes with ErrUnavailable.
 	ErrSecretKey = errors.New("secret cannot be decrypted with the configured secret key")
 )
+
+// ErrOtherSecretKey is CheckSecretKey's answer to the wrong secret key.
+var ErrOtherSecretKey = errors.New("the secret key is not the one that this Redis was set up with")
