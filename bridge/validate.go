@@ -9,8 +9,18 @@ import (
 	"time"
 )
 
+// SettingError is what is wrong with the setting of a key. Who knows where its
+// value comes from can say so beside the key.
+type SettingError struct{ Key, Reason string }
+
+func (e *SettingError) Error() string { return e.Key + ": " + e.Reason }
+
+func refuse(key, format string, args ...any) error {
+	return &SettingError{key, fmt.Sprintf(format, args...)}
+}
+
 // Validate finds settings that cannot be, alone or together. The error names
-// every key at fault, one a line.
+// every key at fault, one a line; they are joined [SettingError]s.
 func (c *Config) Validate() error {
 	return errors.Join(
 		c.checkChoices(), c.checkRanges(), c.checkDurations(), c.checkListeners(), c.checkPairs(),
@@ -29,7 +39,7 @@ func oneOf(key, value string, choices ...string) error {
 	if slices.Contains(choices, value) {
 		return nil
 	}
-	return fmt.Errorf("%s: %q is none of %s", key, value, strings.Join(choices, ", "))
+	return refuse(key, "%q is none of %s", value, strings.Join(choices, ", "))
 }
 
 func (c *Config) checkRanges() error {
@@ -55,13 +65,13 @@ func (c *Config) checkRanges() error {
 	} {
 		switch {
 		case n.value < n.low:
-			errs = append(errs, fmt.Errorf("%s: %d is below %d", n.key, n.value, n.low))
+			errs = append(errs, refuse(n.key, "%d is below %d", n.value, n.low))
 		case n.value > n.high:
-			errs = append(errs, fmt.Errorf("%s: %d is above %d", n.key, n.value, n.high))
+			errs = append(errs, refuse(n.key, "%d is above %d", n.value, n.high))
 		}
 	}
 	if !(c.DeviceRate >= 0 && c.DeviceRate <= 1e6) {
-		errs = append(errs, fmt.Errorf("device-rate: %v is not between 0 and 1000000", c.DeviceRate))
+		errs = append(errs, refuse("device-rate", "%v is not between 0 and 1000000", c.DeviceRate))
 	}
 	return errors.Join(errs...)
 }
@@ -77,7 +87,7 @@ func (c *Config) checkDurations() error {
 		{"http-idle-timeout", c.HTTPIdleTimeout},
 	} {
 		if d.value < 0 {
-			errs = append(errs, fmt.Errorf("%s: %v is negative", d.key, d.value))
+			errs = append(errs, refuse(d.key, "%v is negative", d.value))
 		}
 	}
 	return errors.Join(errs...)
@@ -94,36 +104,42 @@ func (c *Config) checkListeners() error {
 		}
 		_, port, err := net.SplitHostPort(l.address)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %q is no host:port", l.key, l.address))
+			errs = append(errs, refuse(l.key, "%q is no host:port", l.address))
 			continue
 		}
 		if other, taken := seen[l.address]; taken && port != "0" {
-			errs = append(errs, fmt.Errorf("%s: %s is the address of %s too", l.key, l.address, other))
+			errs = append(errs, refuse(l.key, "%s is the address of %s too", l.address, other))
 		}
 		seen[l.address] = l.key
 	}
 	if len(seen) == 0 && len(errs) == 0 {
-		errs = append(errs, errors.New("http, api, mqtt, mqtt-tls, mqtt-ws: at least one listener is needed"))
+		errs = append(errs, refuse("http, api, mqtt, mqtt-tls, mqtt-ws", "at least one listener is needed"))
 	}
 	return errors.Join(errs...)
 }
 
 func (c *Config) checkPairs() error {
 	var errs []error
-	refuse := func(impossible bool, why string) {
-		if impossible {
-			errs = append(errs, errors.New(why))
+	for _, pair := range []struct {
+		impossible bool
+		key, why   string
+	}{
+		{c.Redis == "", "redis", `empty; write "embedded" or a URL`},
+		{c.Redis != "embedded" && c.Data != "", "data", `is of use with redis = "embedded" only`},
+		{c.TLSCert != "" && c.TLSKey == "", "tls-key", "missing beside tls-cert"},
+		{c.TLSCert == "" && c.TLSKey != "", "tls-cert", "missing beside tls-key"},
+		{!Off(c.MQTTTLS) && c.TLSCert == "", "tls-cert", "needed by mqtt-tls"},
+		{Off(c.MQTTTLS) && c.TLSCert != "", "mqtt-tls", "needed by tls-cert, which nothing else uses"},
+		{c.DeviceBurst > 0 && c.DeviceRate == 0, "device-burst", "is of use with device-rate only"},
+		{
+			c.HTTPReadTimeout > 0 && c.HTTPHeaderTimeout > c.HTTPReadTimeout,
+			"http-header-timeout", "is longer than http-read-timeout, which includes it",
+		},
+		{c.MaxPacket() < int64(c.MaxBody), "mqtt-max-packet", "is smaller than max-body"},
+	} {
+		if pair.impossible {
+			errs = append(errs, refuse(pair.key, "%s", pair.why))
 		}
 	}
-	refuse(c.Redis == "", `redis: empty; write "embedded" or a URL`)
-	refuse(c.Redis != "embedded" && c.Data != "", `data: is of use with redis = "embedded" only`)
-	refuse(c.TLSCert != "" && c.TLSKey == "", "tls-key: missing beside tls-cert")
-	refuse(c.TLSCert == "" && c.TLSKey != "", "tls-cert: missing beside tls-key")
-	refuse(!Off(c.MQTTTLS) && c.TLSCert == "", "tls-cert: needed by mqtt-tls")
-	refuse(Off(c.MQTTTLS) && c.TLSCert != "", "mqtt-tls: needed by tls-cert, which nothing else uses")
-	refuse(c.DeviceBurst > 0 && c.DeviceRate == 0, "device-burst: is of use with device-rate only")
-	refuse(c.HTTPReadTimeout > 0 && c.HTTPHeaderTimeout > c.HTTPReadTimeout,
-		"http-header-timeout: is longer than http-read-timeout, which includes it")
-	refuse(c.MaxPacket() < int64(c.MaxBody), "mqtt-max-packet: is smaller than max-body")
 	return errors.Join(errs...)
 }

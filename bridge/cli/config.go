@@ -38,25 +38,55 @@ func (c *ConfigCmd) Run(env *Env) error {
 			group = f.Group
 			fmt.Fprintf(w, "\n# ---- %s ----\n", group)
 		}
-		printSetting(w, f, env.Settings.names[f], origin(env.Call, f))
+		printSetting(w, f, env.Settings.names[f], env.Settings.origin(env.Call, f))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
-	if err := c.Validate(); err != nil {
-		return &usageError{err}
-	}
-	return nil
+	return checked(env.Call, c.Validate())
 }
 
-func origin(call *flags.Invocation, f *flags.Flag) string {
-	if _, ok := call.Given(f); ok {
+// origin says where the value of a flag comes from.
+func (s *Settings) origin(call *flags.Invocation, f *flags.Flag) string {
+	_, given := call.Given(f)
+	switch from := call.Origin(f); {
+	case given:
 		return "flag"
+	case from == "":
+		return "default"
+	case from == s.names[f].env:
+		return "environment, " + from
+	default:
+		return "file, " + from
 	}
-	if from := call.Origin(f); from != "" {
-		return from
+}
+
+// checked makes what [bridge.Config.Validate] found errors of the user's making,
+// each with the source of its setting.
+func checked(call *flags.Invocation, err error) error {
+	if err == nil {
+		return nil
 	}
-	return "default"
+	return &usageError{blame(call, err)}
+}
+
+func blame(call *flags.Invocation, err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, err := range joined.Unwrap() {
+			errs = append(errs, blame(call, err))
+		}
+		return errors.Join(errs...)
+	}
+	var setting *bridge.SettingError
+	if errors.As(err, &setting) {
+		for _, f := range call.Command.Flags {
+			if f.Name == setting.Key {
+				return fmt.Errorf("%s: %s", call.Named(f), setting.Reason)
+			}
+		}
+	}
+	return err
 }
 
 func printSetting(w io.Writer, f *flags.Flag, n names, from string) {
@@ -80,21 +110,10 @@ func refuseStars(call *flags.Invocation) error {
 	var errs []error
 	for _, f := range call.Command.Flags {
 		if (f.Secret || f.Name == "redis") && strings.Contains(f.Value.String(), stars) {
-			errs = append(errs, errors.New(named(call, f)+" holds a starred secret: put the real one in"))
+			errs = append(errs, fmt.Errorf("%s: it holds a starred secret, put the real one in", call.Named(f)))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// named is a setting as errors call it: its key, and where its value is from.
-func named(call *flags.Invocation, f *flags.Flag) string {
-	if _, ok := call.Given(f); ok {
-		return f.Name + " (from --" + f.Name + ")"
-	}
-	if from := call.Origin(f); from != "" {
-		return f.Name + " (from " + from + ")"
-	}
-	return f.Name
 }
 
 // tomlValue writes what [Settings] reads back.

@@ -68,7 +68,7 @@ func TestConfigShowsNoSecret(t *testing.T) {
 		var named []string
 		for line := range strings.Lines(stderr) {
 			key, _, ok := strings.Cut(strings.TrimPrefix(line, "m2mbridge: "), " (from ")
-			if ok && strings.Contains(line, "holds a starred secret") {
+			if ok && strings.Contains(line, "): it holds a starred secret") {
 				named = append(named, key)
 			}
 		}
@@ -80,7 +80,7 @@ func TestConfigShowsNoSecret(t *testing.T) {
 	if got.AdminKey != "k" || got.SecretKey != "s" || got.Redis != "redis://h" {
 		t.Errorf("what wins over the stars: %+v", got)
 	}
-	if code, _, stderr := run(t, nil, "config", "--admin-key=********"); code != exitUsage || !strings.Contains(stderr, "admin-key (from --admin-key) holds a starred secret") {
+	if code, _, stderr := run(t, nil, "config", "--admin-key=********"); code != exitUsage || !strings.Contains(stderr, "--admin-key: it holds a starred secret, put the real one in") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }

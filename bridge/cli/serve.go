@@ -18,8 +18,8 @@ type Serve struct {
 // Run runs the bridge until the first signal, and returns when all that was
 // accepted is stored.
 func (s *Serve) Run(env *Env) error {
-	if err := s.Validate(); err != nil {
-		return &usageError{err}
+	if err := checked(env.Call, s.Validate()); err != nil {
+		return err
 	}
 	env.Log = slog.New(newLogHandler(env.Stderr, s.LogLevel, s.LogFormat))
 	for _, name := range env.Settings.Stray() {

@@ -110,10 +110,10 @@ func (s *Settings) refuseUnknown() error {
 func (s *Settings) source(f *flags.Flag) (value, from string, ok bool) {
 	n := s.names[f]
 	if value, ok := s.environ[n.env]; ok && n.env != "" {
-		return value, "environment, " + n.env, true
+		return value, n.env, true
 	}
 	if value, ok := s.file[n.key]; ok && n.key != "" {
-		return text(value), "file, " + s.path, true
+		return text(value), s.path, true
 	}
 	return "", "", false
 }

@@ -4,6 +4,8 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
@@ -20,45 +22,59 @@ type Source func(*Flag) (text, from string, ok bool)
 func (in *Invocation) Bind(source Source) error {
 	for _, c := range in.Command.path() {
 		for _, f := range c.Flags {
-			if err := in.bind(f, "--"+f.Name, source); err != nil {
+			if err := in.bind(f, source); err != nil {
 				return err
 			}
 		}
 	}
 	none := func(*Flag) (string, string, bool) { return "", "", false }
 	for _, f := range in.Command.Args {
-		if err := in.bind(f, "<"+f.Name+">", none); err != nil {
+		if err := in.bind(f, none); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (in *Invocation) bind(f *Flag, called string, source Source) error {
+func (in *Invocation) bind(f *Flag, source Source) error {
 	f.Value.SetZero()
-	texts, from := in.given[f], ""
+	texts := in.given[f]
 	if len(texts) == 0 {
-		switch text, source, ok := source(f); {
+		switch text, from, ok := source(f); {
 		case ok:
-			texts, from = []string{text}, source
-			in.origin[f] = source
+			texts = []string{text}
+			in.origin[f] = from
 		case f.HasDefault:
 			texts = []string{f.Default}
 		case f.Required:
-			return fmt.Errorf("%s is missing", called)
+			return fmt.Errorf("%s is missing", in.onLine(f))
 		}
 	}
 	for _, text := range texts {
-		err := f.set(text)
-		switch {
-		case err == nil:
-		case from != "":
-			return fmt.Errorf("%s (from %s): %w", called, from, err)
-		default:
-			return fmt.Errorf("%s: %w", called, err)
+		if err := f.set(text); err != nil {
+			return fmt.Errorf("%s: %w", in.Named(f), err)
 		}
 	}
 	return nil
+}
+
+// Named is what an error calls the flag, so that its value is found: --size as
+// the command line gave it, else size and the source it is from, if any.
+func (in *Invocation) Named(f *Flag) string {
+	if _, given := in.given[f]; given {
+		return in.onLine(f)
+	}
+	if from := in.origin[f]; from != "" {
+		return f.Name + " (from " + from + ")"
+	}
+	return f.Name
+}
+
+func (in *Invocation) onLine(f *Flag) string {
+	if slices.Contains(in.Command.Args, f) {
+		return "<" + f.Name + ">"
+	}
+	return "--" + f.Name
 }
 
 // Given tells whether the command line gave the flag.
@@ -125,6 +141,16 @@ func (f *Flag) add(text string) error {
 
 func setValue(v reflect.Value, text string) error {
 	switch reads := v.Addr().Interface().(type) {
+	case *slog.Level:
+		if reads.UnmarshalText([]byte(text)) != nil {
+			return fmt.Errorf("%q is none of debug, info, warn, error", text)
+		}
+		return nil
+	case *netip.Prefix:
+		if reads.UnmarshalText([]byte(text)) != nil {
+			return fmt.Errorf("%q is no network such as 10.0.0.0/8 or 2001:db8::/32", text)
+		}
+		return nil
 	case encoding.TextUnmarshaler:
 		return reads.UnmarshalText([]byte(text))
 	case *time.Duration:

@@ -124,7 +124,7 @@ func TestRefuse(t *testing.T) {
 		{"thing add x --loud=maybe", `"maybe" is neither true nor false`},
 		{"thing add x --kind a,c", `"c" is none of a, b`},
 		{"thing add x --label a", `"a" is not NAME=VALUE`},
-		{"thing add x --net 10/8", "--net: "},
+		{"thing add x --net 10/8", `--net: "10/8" is no network such as`},
 	} {
 		_, _, err := parse(c.line, nowhere)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
@@ -165,7 +165,7 @@ func TestSource(t *testing.T) {
 		t.Errorf("a required flag from elsewhere: %+v, %v", p.Thing.List, err)
 	}
 	bad := func(f *flags.Flag) (string, string, bool) { return "x", "the stars", f.Name == "size" }
-	if _, _, err := parse("thing add x", bad); err == nil || !strings.Contains(err.Error(), "--size (from the stars)") {
+	if _, _, err := parse("thing add x", bad); err == nil || !strings.Contains(err.Error(), "size (from the stars): \"x\" is no whole number") {
 		t.Errorf("%v", err)
 	}
 }
