@@ -64,7 +64,10 @@ func (b *Bridge) open(ctx context.Context) error {
 	if err := claimPartitions(ctx, b.store.Client, keys); err != nil {
 		return err
 	}
-	return b.wire(keys, tlsConfig)
+	if err := b.wire(keys, tlsConfig); err != nil {
+		return err
+	}
+	return b.registry.CheckSecretKey(ctx)
 }
 
 // wire makes the parts and joins them; none runs yet.
