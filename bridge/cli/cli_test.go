@@ -152,10 +152,24 @@ func TestVariablesAreDistinct(t *testing.T) {
 }
 
 func TestStrayVariables(t *testing.T) {
-	s := newSettings([]string{"M2M_PARTITONS=2", "M2M_PARTITIONS=2", "HOME=/root"})
+	s := newSettings([]string{"M2M_PARTITONS=2", "M2M_PARTITIONS=2", "HOME=/root", "M2MBRIDGE_HTTP=off", "m2m_api=off", "M2MBRIDGE_PORT=tcp://10.0.0.1:80"})
 	s.adopt(flags.New("m2mbridge", "", new(CLI)))
-	if got := strings.Join(s.Stray(), " "); got != "M2M_PARTITONS" {
+	if got := strings.Join(s.Stray(), " "); got != "M2MBRIDGE_HTTP M2M_PARTITONS m2m_api" {
 		t.Errorf("stray: %s", got)
+	}
+	for name, want := range map[string]string{
+		"M2M_PARTITONS": "M2M_PARTITIONS", "M2MBRIDGE_HTTP": "M2M_HTTP", "m2m_api": "M2M_API", "M2M_LOGLEVEL": "M2M_LOG_LEVEL", "M2M_XYZXYZ": "",
+	} {
+		if got := s.meant(name); got != want {
+			t.Errorf("%s means %q", name, got)
+		}
+	}
+	// Whatever else is wrong, the warning is there: it may be the reason.
+	for _, args := range [][]string{{"config"}, {"serve", "--once=maybe"}} {
+		_, _, stderr := run(t, []string{"M2M_PARTITONS=2"}, args...)
+		if !strings.Contains(stderr, "name=M2M_PARTITONS meant=M2M_PARTITIONS") {
+			t.Errorf("%v: %s", args, stderr)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ const stars = "********"
 // are starred, and refused when read back (see refuseStars): left out they would
 // silently become the defaults.
 func (c *ConfigCmd) Run(env *Env) error {
+	env.warnOfStray()
 	w := bufio.NewWriter(env.Stdout)
 	fmt.Fprintf(w, "# The configuration of m2mbridge: a file for --config or M2M_CONFIG.\n"+
 		"# A flag wins over its variable, that over this file.\n")

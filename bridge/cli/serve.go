@@ -18,12 +18,10 @@ type Serve struct {
 // Run runs the bridge until the first signal, and returns when all that was
 // accepted is stored.
 func (s *Serve) Run(env *Env) error {
+	env.Log = slog.New(newLogHandler(env.Stderr, s.LogLevel, s.LogFormat))
+	env.warnOfStray()
 	if err := checked(env.Call, s.Validate()); err != nil {
 		return err
-	}
-	env.Log = slog.New(newLogHandler(env.Stderr, s.LogLevel, s.LogFormat))
-	for _, name := range env.Settings.Stray() {
-		env.Log.Warn("environment variable is no setting's", "name", name)
 	}
 	tuneMemory(env.Settings, s.Redis == "embedded", env.Log)
 	return ServeBridge(env.Ctx, s.Config, env.Stdout, env.Log)

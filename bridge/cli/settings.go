@@ -132,7 +132,32 @@ func text(value any) string {
 	return strings.Join(items, ",")
 }
 
-// Stray lists the M2M_ variables that are no setting's, most likely misspelt.
+// warnOfStray tells of variables that were meant as settings, and are none.
+func (e *Env) warnOfStray() {
+	for _, name := range e.Settings.Stray() {
+		attrs := []any{"name", name}
+		if meant := e.Settings.meant(name); meant != "" {
+			attrs = append(attrs, "meant", meant)
+		}
+		e.Log.Warn("environment variable is no setting's", attrs...)
+	}
+}
+
+// meant is the variable whose name is closest to a stray one's.
+func (s *Settings) meant(name string) string {
+	_, name, _ = strings.Cut(name, "_")
+	var known []string
+	for _, n := range s.names {
+		if n.env != "" {
+			known = append(known, n.env)
+		}
+	}
+	slices.Sort(known)
+	return flags.Closest("M2M_"+strings.ToUpper(name), known)
+}
+
+// Stray lists the M2M_ variables that are no setting's, most likely misspelt,
+// and those of a setting that begin with the program's name instead.
 func (s *Settings) Stray() []string {
 	known := map[string]bool{}
 	for _, n := range s.names {
@@ -140,7 +165,10 @@ func (s *Settings) Stray() []string {
 	}
 	var stray []string
 	for name := range s.environ {
-		if strings.HasPrefix(name, "M2M_") && !known[name] {
+		// Kubernetes sets M2MBRIDGE_PORT and more for a service of that name.
+		after, whole := strings.CutPrefix(strings.ToUpper(name), "M2MBRIDGE_")
+		ours := strings.HasPrefix(strings.ToUpper(name), "M2M_") || whole && known["M2M_"+after]
+		if ours && !known[name] {
 			stray = append(stray, name)
 		}
 	}

@@ -2,16 +2,23 @@ package flags
 
 // suggest offers the name that is closest to a misspelt one, if any is close.
 func suggest(word string, names []string, prefix string) string {
+	best := Closest(word, names)
+	if best == "" {
+		return ""
+	}
+	return ", did you mean " + prefix + best + "?"
+}
+
+// Closest is the first of the names that are closest to a misspelt one; empty:
+// none is close.
+func Closest(word string, names []string) string {
 	best, bestDistance := "", 1+len(word)/3
 	for _, name := range names {
 		if d := distance(word, name); d <= bestDistance && (best == "" || d < bestDistance) {
 			best, bestDistance = name, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return ", did you mean " + prefix + best + "?"
+	return best
 }
 
 // distance counts the letters to insert, drop, exchange or swap with their
