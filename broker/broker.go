@@ -35,7 +35,7 @@ func New(cfg Config) (*Broker, error) {
 	b.gate = gate{cfg: &b.cfg, perAddr: map[string]int{}}
 	b.sessions = newSessions()
 	b.index = newIndex()
-	b.changes.quit = make(chan struct{})
+	b.changes = newChanges()
 	if b.mochi, err = newMochi(&b.cfg); err != nil {
 		return nil, err
 	}

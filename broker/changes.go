@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // against it again. A goroutine does that as long as there are any.
 type changes struct {
 	quit chan struct{} // closed when the broker stops
+	more chan struct{} // of one: changes came
 
 	mu      sync.Mutex
 	seen    uint64 // since the start
@@ -20,8 +22,12 @@ type changes struct {
 	idle    chan struct{} // closed when the goroutine ends; nil: it does not run
 }
 
+func newChanges() changes {
+	return changes{quit: make(chan struct{}), more: make(chan struct{}, 1)}
+}
+
 const (
-	recheckRetry   = 200 * time.Millisecond // while the registry cannot be asked
+	recheckRetry   = 200 * time.Millisecond // between two tries of those of whom the registry cannot say
 	recheckWorkers = 8                      // when everything may have changed
 )
 
@@ -43,6 +49,10 @@ func (b *Broker) changed(ch auth.Change) {
 	default:
 	}
 	c.waiting = append(c.waiting, ch)
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
 	if c.idle == nil {
 		c.idle = make(chan struct{})
 		go b.recheckAll()
@@ -67,19 +77,44 @@ func (c *changes) wait() {
 	}
 }
 
-func (c *changes) next() []auth.Change {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := c.waiting
-	c.waiting = nil
-	if len(list) == 0 {
-		close(c.idle)
-		c.idle = nil
+// await waits for changes, or until those of whom the registry could not say
+// are to be tried again.
+func (c *changes) await(again time.Time) {
+	timer := time.NewTimer(time.Until(again))
+	defer timer.Stop()
+	select {
+	case <-c.more:
+	case <-timer.C:
+	case <-c.quit:
 	}
-	return list
 }
 
-// recheckAll holds sessions against the registry until no change waits.
+// next gives the changes that wait; it is false, and the goroutine ends, when
+// there are none and none is left to be tried again.
+func (c *changes) next(left bool) ([]auth.Change, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.quit:
+		left = false
+	default:
+	}
+	list := c.waiting
+	c.waiting = nil
+	if len(list) > 0 || left {
+		return list, true
+	}
+	close(c.idle)
+	c.idle = nil
+	return nil, false
+}
+
+// sessionSet is sessions to hold against the registry.
+type sessionSet map[*session]struct{}
+
+// recheckAll holds sessions against the registry until no change waits. Those
+// of whom it cannot say, since it is away or their record is damaged, are tried
+// again between the changes: they hold up nobody else's.
 func (b *Broker) recheckAll() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -90,14 +125,35 @@ func (b *Broker) recheckAll() {
 		case <-ctx.Done():
 		}
 	}()
-	for list := b.changes.next(); len(list) > 0; list = b.changes.next() {
-		b.recheckList(ctx, b.concerned(list))
+	unsaid := sessionSet{}
+	var again time.Time
+	for {
+		list, ok := b.changes.next(len(unsaid) > 0)
+		if !ok {
+			return
+		}
+		found := b.concerned(list)
+		begun := time.Now()
+		if begun.After(again) {
+			maps.Copy(found, unsaid)
+		}
+		for s, settled := range b.recheckList(ctx, found) {
+			if delete(unsaid, s); !settled {
+				unsaid[s] = struct{}{}
+			}
+		}
+		if begun.After(again) { // at most half the time goes into those
+			again = time.Now().Add(max(recheckRetry, time.Since(begun)))
+		}
+		if len(unsaid) > 0 {
+			b.changes.await(again)
+		}
 	}
 }
 
 // concerned gives the sessions that the changes may concern, each once.
-func (b *Broker) concerned(list []auth.Change) map[*session]struct{} {
-	found := map[*session]struct{}{}
+func (b *Broker) concerned(list []auth.Change) sessionSet {
+	found := sessionSet{}
 	add := func(sessions ...*session) {
 		for _, s := range sessions {
 			found[s] = struct{}{}
@@ -119,13 +175,19 @@ func (b *Broker) concerned(list []auth.Change) map[*session]struct{} {
 	return found
 }
 
-func (b *Broker) recheckList(ctx context.Context, found map[*session]struct{}) {
+// recheckList tries each session once, and gives which of them are settled.
+func (b *Broker) recheckList(ctx context.Context, found sessionSet) map[*session]bool {
+	var mu sync.Mutex
+	settled := make(map[*session]bool, len(found))
 	queue := make(chan *session)
 	var wg sync.WaitGroup
 	for range min(recheckWorkers, len(found)) {
 		wg.Go(func() {
 			for s := range queue {
-				s.recheck(ctx)
+				ok := s.recheck(ctx)
+				mu.Lock()
+				settled[s] = ok
+				mu.Unlock()
 			}
 		})
 	}
@@ -134,27 +196,32 @@ func (b *Broker) recheckList(ctx context.Context, found map[*session]struct{}) {
 	}
 	close(queue)
 	wg.Wait()
+	return settled
 }
 
-// recheck ends the session if it could not log in any more. While the registry
-// cannot be asked it tries again: nobody's uplink is stored meanwhile.
-func (s *session) recheck(ctx context.Context) {
-	for ctx.Err() == nil {
-		try, cancel := context.WithTimeout(ctx, s.b.cfg.LoginTimeout)
-		err := s.recheckOnce(try)
-		cancel()
-		if err == nil {
-			return
-		}
-		if !unsure(err) {
-			s.end(revoked(err))
-			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(recheckRetry):
-		}
+// recheck ends the session if it could not log in any more. It is false while
+// the registry cannot say: nobody is cut on suspicion.
+func (s *session) recheck(ctx context.Context) (settled bool) {
+	if s.hasEnded() {
+		return true
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.b.cfg.LoginTimeout)
+	defer cancel()
+	err := s.recheckOnce(ctx)
+	switch {
+	case err == nil:
+		return true
+	case unsure(err) && !errors.Is(err, auth.ErrSecretKey): // that one lasts, and no uplink of it can be checked
+		return false
+	}
+	s.end(revoked(err))
+	return true
+}
+
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 func (s *session) recheckOnce(ctx context.Context) error {
@@ -197,6 +264,8 @@ func revoked(err error) ending {
 	switch {
 	case errors.Is(err, errScope), errors.Is(err, auth.ErrWrongToken):
 		return ending{code: codeNotAuthorized, reason: "login or subscription not valid any more"}
+	case errors.Is(err, auth.ErrSecretKey):
+		return ending{code: codeAdministrative, reason: "login cannot be checked any more"}
 	}
 	return ending{code: codeAdministrative, reason: "removed or disabled"}
 }

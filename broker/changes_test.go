@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -176,4 +177,59 @@ func (r lateRegistry) VerifyLogin(ctx context.Context, id auth.DeviceID, usernam
 	p, err := r.Registry.VerifyLogin(ctx, id, username, password)
 	r.then()
 	return p, err
+}
+
+// One session of whom the registry cannot say holds up nobody else's end.
+func TestChangeBesideOneThatCannotBeChecked(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		code byte // 0: the session stays
+	}{
+		{"unavailable", auth.ErrUnavailable, 0},
+		{"secret key", fmt.Errorf("%w: %w", auth.ErrUnavailable, auth.ErrSecretKey), 0x98},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEdge(t)
+			asked := make(chan struct{}, 1000)
+			e.Broker.cfg.Registry = damagedRegistry{e.reg, imei, c.err, asked}
+			p, other := e.device(version5), e.device(version5, login(imei2.BaseName(), secret))
+			e.changed(auth.Change{Kind: auth.ChangeDevice, Device: imei})
+			receive(t, asked)
+			within(t, soon, func() {
+				if err := e.reg.DeleteDevice(context.Background(), imei2); err != nil {
+					t.Fatal(err)
+				}
+				other.closed(0x98)
+			})
+			if c.code != 0 {
+				p.closed(c.code)
+			} else {
+				receive(t, asked) // again
+				p.alive()
+				_ = p.conn.Close()
+			}
+			await(t, "nobody is asked for any more", func() bool {
+				e.changes.mu.Lock()
+				defer e.changes.mu.Unlock()
+				return e.changes.idle == nil
+			})
+		})
+	}
+}
+
+// damagedRegistry cannot say anything of one device that is logged in.
+type damagedRegistry struct {
+	*auth.Registry
+	of    auth.DeviceID
+	err   error
+	asked chan struct{}
+}
+
+func (r damagedRegistry) Recheck(ctx context.Context, p auth.Proof) error {
+	if p.Device != r.of {
+		return r.Registry.Recheck(ctx, p)
+	}
+	r.asked <- struct{}{}
+	return r.err
 }
