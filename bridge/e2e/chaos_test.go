@@ -157,9 +157,8 @@ func (f *fleets) hold(stored []fleet.Number) {
 // numbered reads all numbered messages from the stream, in its order.
 func (s *site) numbered() (stored []fleet.Number) {
 	s.Helper()
-	client := s.redis.Client()
 	for from := "-"; ; {
-		page, err := client.XRangeN(context.Background(), "m2m:{0}:uplinks", from, "+", 2000).Result()
+		page, err := s.own.XRangeN(context.Background(), "m2m:{0}:uplinks", from, "+", 2000).Result()
 		if err != nil {
 			s.Fatalf("read the uplinks: %v", err)
 		}

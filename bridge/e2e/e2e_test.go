@@ -14,10 +14,13 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -44,13 +47,36 @@ var built = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
+	root := filepath.Join("..", "..")
+	if err := look(root); err != nil {
+		return "", err
+	}
 	cmd := exec.Command("go", append(args, ".")...)
-	cmd.Dir = filepath.Join("..", "..")
+	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the program: %w\n%s", err, out)
 	}
 	return path, nil
 })
+
+// look has go test see the files that the program is built from: else it would
+// take a result from its cache although the program has changed.
+func look(root string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root:
+			return filepath.SkipDir
+		}
+		if _, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil // another test's, just gone
+		}
+		return err
+	})
+}
 
 func program(t testing.TB) string {
 	t.Helper()

@@ -99,7 +99,7 @@ func TestPartitions(t *testing.T) {
 	s := newSite(t)
 	n := s.serve("--partitions", "8")
 	s.mainJob(n)
-	keys, err := s.redis.Client().Keys(context.Background(), "m2m:{*}:uplinks").Result()
+	keys, err := s.own.Keys(context.Background(), "m2m:{*}:uplinks").Result()
 	if err != nil || len(keys) != 2 {
 		t.Errorf("the devices are in %v (%v)", keys, err)
 	}

@@ -26,6 +26,7 @@ const adminKey = "AdminKeyOfTheTests0123456789"
 type site struct {
 	*testing.T
 	redis *redistest.Server // nil: the store is embedded
+	own   *redis.Client     // ours to look with; it comes back by itself after a fault
 	nodes []*node
 
 	mu       sync.Mutex
@@ -40,6 +41,10 @@ func newSite(t *testing.T, options ...redistest.Option) *site {
 
 func siteOn(t *testing.T, server *redistest.Server) *site {
 	s := &site{T: t, redis: server, confided: map[string]string{adminKey: "the admin key", "31612345678": "a telephone number"}}
+	if server != nil {
+		s.own = redis.NewClient(&redis.Options{Addr: server.Addr, Protocol: 2})
+		t.Cleanup(func() { _ = s.own.Close() })
+	}
 	t.Cleanup(s.inspect)
 	return s
 }
@@ -176,7 +181,7 @@ func (s *site) token(d fleet.Device, body string) string {
 // stored reads a stream of the site's Redis from the start.
 func (s *site) stored(name string) []redis.XMessage {
 	s.Helper()
-	entries, err := s.redis.Client().XRange(context.Background(), "m2m:{0}:"+name, "-", "+").Result()
+	entries, err := s.own.XRange(context.Background(), "m2m:{0}:"+name, "-", "+").Result()
 	if err != nil {
 		s.Fatalf("read stream %s: %v", name, err)
 	}
