@@ -109,9 +109,7 @@ func (a *API) seen(ctx context.Context, id auth.DeviceID) error {
 func parseDevice(location, text string) (auth.DeviceID, error) {
 	id, err := auth.ParseDeviceID(text)
 	if err != nil {
-		return "", huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
-			Location: location, Message: err.Error(), Value: text,
-		})
+		return "", invalid(location, err.Error(), text)
 	}
 	return id, nil
 }

@@ -34,6 +34,11 @@ func (a *API) problem(ctx context.Context, err error) error {
 	return huma.Error500InternalServerError("the request failed for a reason that is in the bridge's log, under the id in X-Request-Id")
 }
 
+// invalid names what of a request is wrong, and where it was.
+func invalid(location, message, value string) error {
+	return huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{Location: location, Message: message, Value: value})
+}
+
 func unavailable(detail string) error {
 	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {"1"}})
 }

@@ -13,7 +13,7 @@ import (
 // later is behind it.
 type StreamPage[T any] struct {
 	Items  []T    `json:"items" nullable:"false"`
-	Cursor string `json:"cursor" doc:"What to give as after for what follows, now or later"`
+	Cursor string `json:"cursor" doc:"What to give as after, or cursor, for what follows, now or later"`
 	More   bool   `json:"more" doc:"More may follow at once"`
 	Gap    bool   `json:"gap,omitempty" doc:"Entries behind after may have been trimmed before this page"`
 }
@@ -22,6 +22,18 @@ type streamParams struct {
 	After  string `query:"after" doc:"Stream id or cursor that the page starts behind; none: the oldest entry there is" example:"1700000000000-0" maxLength:"250000"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Items in a page, at most"`
 	Device string `query:"device" doc:"Only this device's" example:"IMEI:356726104408422" maxLength:"100"`
+	Cursor string `query:"cursor" doc:"The same as after, as the other lists call it" maxLength:"250000"`
+}
+
+// start is the parameter that says where the page starts, and its name.
+func (p *streamParams) start() (text, name string, err error) {
+	switch {
+	case p.Cursor == "":
+		return p.After, "after", nil
+	case p.After == "" || p.After == p.Cursor:
+		return p.Cursor, "cursor", nil
+	}
+	return "", "", invalid("query.cursor", "cursor and after are the same parameter: give one of them", p.Cursor)
 }
 
 type streamPage[T any] struct{ Body StreamPage[T] }
@@ -53,7 +65,11 @@ func addStream[T any](a *API, k kind, summary, description string, show func(*en
 		if err != nil {
 			return nil, err
 		}
-		base, err := a.startOf(in.After, "query.after")
+		start, name, err := in.start()
+		if err != nil {
+			return nil, err
+		}
+		base, err := a.startOf(start, "query."+name)
 		if err != nil {
 			return nil, err
 		}
@@ -69,16 +85,15 @@ func addStream[T any](a *API, k kind, summary, description string, show func(*en
 	})
 }
 
-// startOf reads where the client wants to start; "" gives an empty cursor.
+// startOf reads where the client wants to start; "" gives an empty cursor. An
+// error says where in the request it was given.
 func (a *API) startOf(after, location string) (cursor, error) {
 	if after == "" {
 		return cursor{}, nil
 	}
 	c, err := parseCursor(after, a.keys.Count())
 	if err != nil {
-		return nil, huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
-			Location: location, Message: err.Error(), Value: after,
-		})
+		return nil, invalid(location, err.Error(), after)
 	}
 	return c, nil
 }

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"m2mbridge/auth/redistest"
 )
@@ -53,6 +56,50 @@ func TestUplinksAreReadInPages(t *testing.T) {
 			t.Errorf("at the end: %+v", page)
 		}
 	})
+}
+
+func TestCursorIsAnotherNameOfAfter(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	uplinked := []string{a.uplink(imei1, 0), a.uplink(imei1, 1)}
+	for _, list := range []string{"uplinks", "rejects", "events"} {
+		want := uplinked
+		if list != "uplinks" {
+			want = []string{a.add(kind(list), imei1), a.add(kind(list), imei1)}
+		}
+		for _, query := range []string{"?cursor=" + want[0], "?limit=1&cursor=" + want[0] + "&after=" + want[0]} {
+			var page StreamPage[struct{ ID string }]
+			a.want(http.StatusOK, adminKey, "GET", "/v1/"+list+query, "", &page)
+			if len(page.Items) != 1 || page.Items[0].ID != want[1] {
+				t.Errorf("%s%s: %v", list, query, page.Items)
+			}
+		}
+		a.refuses("/v1/"+list+"?cursor="+want[0]+"&after="+want[1], "", "query.cursor", "after")
+	}
+}
+
+// The error names the start as the client gave it.
+func TestStartThatIsNone(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	a.refuses("/v1/uplinks?after=zzz", "", "query.after", "want a stream id")
+	a.refuses("/v1/events?cursor=zzz", "", "query.cursor", "want a stream id")
+	a.refuses("/v1/live?after=zzz", "", "query.after", "want a stream id")
+	a.refuses("/v1/live", "zzz", "header.Last-Event-ID", "want a stream id")
+	a.refuses("/v1/live?after=0", "zzz", "header.Last-Event-ID", "want a stream id")
+}
+
+// refuses wants a 422 with one error, at the location.
+func (a *testAPI) refuses(path, lastID, location, message string) {
+	a.t.Helper()
+	var header []string
+	if lastID != "" {
+		header = []string{"Last-Event-ID", lastID}
+	}
+	got := a.call(adminKey, "GET", path, "", header...)
+	var problem huma.ErrorModel
+	if err := json.Unmarshal(got.body, &problem); err != nil || got.status != http.StatusUnprocessableEntity || len(problem.Errors) != 1 ||
+		problem.Errors[0].Location != location || !strings.Contains(problem.Errors[0].Message, message) {
+		a.t.Errorf("%s: %d %s", path, got.status, got.body)
+	}
 }
 
 func TestUplinkIsShownAsItIsStored(t *testing.T) {

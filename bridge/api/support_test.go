@@ -102,8 +102,9 @@ type answer struct {
 	body   []byte
 }
 
-// call makes a request with an app's key; body "" for none.
-func (a *testAPI) call(key, method, path, body string) answer {
+// call makes a request with an app's key; body "" for none, header in pairs of
+// a name and a value.
+func (a *testAPI) call(key, method, path, body string, header ...string) answer {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 20*time.Second)
 	defer cancel()
@@ -113,6 +114,9 @@ func (a *testAPI) call(key, method, path, body string) answer {
 	}
 	if key != "" {
 		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
