@@ -120,3 +120,24 @@ func TestSharedSubscriptionPassesSmallClientsBy(t *testing.T) {
 	equal(t, "payload", string(list[0].next(packets.Publish).Payload), "2")
 	equal(t, "gap", receive(t, e.gaps).Count, 1)
 }
+
+// What waits for a member whose connection is full comes when that drains,
+// without another message to set it going.
+func TestSharedSubscriptionOfASlowReader(t *testing.T) {
+	e := newEdge(t)
+	p := e.members(1, 0, version5)[0]
+	const n = 400 // 6 MB: more than sockets hold
+	for i := range n {
+		e.Deliver([]Message{large(i, uplinksOf(imei))})
+	}
+	for next := 0; next < n; next++ {
+		m := p.next(packets.Publish)
+		if m.TopicName == "events/gap" {
+			from, to := number(m.TopicName, string(m.Payload))
+			equal(t, "the gap begins", from, next)
+			next = to
+			continue
+		}
+		equal(t, "id", m.Properties.User[0].Val, fmt.Sprintf("%d-0", next))
+	}
+}
