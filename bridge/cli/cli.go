@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"m2mbridge/bridge/flags"
 )
@@ -76,7 +77,7 @@ func Run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	command, err := parse(new(CLI), env, args)
 	switch {
 	case err != nil:
-		err = Usagef("%w (see m2mbridge --help)", err)
+		err = Usagef("%w (see %s --help)", err, strings.Join(append([]string{"m2mbridge"}, env.Call.Command.Words()...), " "))
 	case env.Call.Alone == "help":
 		err = env.Call.Command.WriteHelp(stdout, env.Settings.note)
 	case env.Call.Alone == "version":

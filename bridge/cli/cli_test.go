@@ -77,6 +77,10 @@ func TestUsageErrors(t *testing.T) {
 		says    string
 	}{
 		{"no command", nil, nil, "expected one of"},
+		{"help of the program", nil, []string{"sreve"}, "(see m2mbridge --help)"},
+		{"help of a group", nil, []string{"device"}, "(see m2mbridge device --help)"},
+		{"help of a command", nil, []string{"device", "add"}, "(see m2mbridge device add --help)"},
+		{"help of a flag's command", nil, []string{"serve", "--partition", "2"}, "(see m2mbridge serve --help)"},
 		{"unknown command", nil, []string{"sreve"}, "sreve"},
 		{"unknown flag", nil, []string{"serve", "--partition", "2"}, "--partition"},
 		{"bad number", nil, []string{"serve", "--partitions", "two"}, "--partitions"},

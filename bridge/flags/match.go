@@ -15,16 +15,17 @@ type Invocation struct {
 }
 
 // Match finds the command that args mean, and the flags they give. It sets
-// nothing: see [Invocation.Bind].
+// nothing: see [Invocation.Bind]. Beside an error the invocation tells the command
+// as far as it was understood.
 func (c *Command) Match(args []string) (*Invocation, error) {
 	m := &matcher{Invocation: Invocation{Command: c, given: map[*Flag][]string{}, origin: map[*Flag]string{}}, rest: args}
 	for len(m.rest) > 0 && m.Alone == "" {
 		if err := m.next(); err != nil {
-			return nil, err
+			return &m.Invocation, err
 		}
 	}
 	if m.Alone == "" && len(m.Command.Commands) > 0 {
-		return nil, fmt.Errorf("expected one of %s", quoteNames(m.Command.Commands))
+		return &m.Invocation, fmt.Errorf("expected one of %s", quoteNames(m.Command.Commands))
 	}
 	return &m.Invocation, nil
 }
