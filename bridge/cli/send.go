@@ -27,7 +27,7 @@ type Send struct {
 	Wait      time.Duration `default:"0s" help:"Over MQTT, wait so long for a downlink."`
 	Timeout   time.Duration `default:"10s" help:"Give up after this time."`
 
-	Measurement []string `arg:"" optional:"" placeholder:"NAME[,UNIT]=VALUE" help:"Measurements to send: a number, true or false, or text. Without any, the body is read from standard input, byte for byte."`
+	Measurement []string `arg:"" optional:"" placeholder:"NAME[,UNIT]=VALUE" help:"Measurements to send: a number, true or false, or text, in quotation marks where it could be taken for one of those. Without any, the body is read from standard input, byte for byte."`
 }
 
 // Help is the longer text of --help.
@@ -36,7 +36,7 @@ func (Send) Help() string {
 when the uplink is refused. Examples:
 
   export M2M_SECRET=...
-  m2mbridge send --device IMEI:356726104408422 temperature,Cel=21.5 door=true
+  m2mbridge send --device IMEI:356726104408422 temperature,Cel=21.5 door=true 'code="007"'
   m2mbridge send --device IMEI:356726104408422 --via mqtt < body.json`
 }
 
@@ -164,20 +164,40 @@ func measurement(text string) (string, error) {
 	if hasUnit {
 		out += `,"u":` + quote(unit)
 	}
-	return out + "," + typedValue(value) + "}", nil
+	typed, err := typedValue(value)
+	if err != nil {
+		return "", Usagef(`measurement %[1]q: %[2]w; as text it is quoted, for the shell too: '%[3]s="%[4]s"'`, text, err, strings.TrimSuffix(text, "="+value), value)
+	}
+	return out + "," + typed + "}", nil
 }
 
 // typedValue is the field of a record for a value as one types it. A number's
-// text is kept.
-func typedValue(value string) string {
+// text is kept. What is a number elsewhere but none in JSON (RFC 8259 §6) is
+// neither sent as a text nor mended.
+func typedValue(value string) (string, error) {
 	var number json.Number
+	var text string
 	switch {
 	case value == "true", value == "false":
-		return `"vb":` + value
-	case json.Unmarshal([]byte(value), &number) == nil && value != "null" && !strings.HasPrefix(value, `"`):
-		return `"v":` + strings.TrimSpace(value)
+		return `"vb":` + value, nil
+	case strings.HasPrefix(value, `"`):
+		if json.Unmarshal([]byte(value), &text) == nil {
+			value = text
+		}
+	case json.Unmarshal([]byte(value), &number) == nil && value != "null":
+		return `"v":` + strings.TrimSpace(value), nil
+	case meansNumber(value):
+		return "", fmt.Errorf("%s is no number in JSON", value)
 	}
-	return `"vs":` + quote(value)
+	return `"vs":` + quote(value), nil
+}
+
+// meansNumber takes NaN, Inf, +1, 01, .5, 0x10 and the like.
+func meansNumber(value string) bool {
+	value = strings.TrimSpace(value)
+	_, notFloat := strconv.ParseFloat(value, 64)
+	_, notInt := strconv.ParseInt(value, 0, 64)
+	return notFloat == nil || notInt == nil || errors.Is(notFloat, strconv.ErrRange)
 }
 
 // quote writes a JSON string as a device would: nothing escaped that need not be.

@@ -95,6 +95,23 @@ func TestSendTokenOnly(t *testing.T) {
 	}
 }
 
+func TestTypedValue(t *testing.T) {
+	for value, want := range map[string]string{
+		"21.50": `"v":21.50`, "-1e5": `"v":-1e5`, "1E5": `"v":1E5`, "0": `"v":0`, "true": `"vb":true`,
+		"": `"vs":""`, "null": `"vs":"null"`, "1.2.3": `"vs":"1.2.3"`, "31 6": `"vs":"31 6"`, "nano": `"vs":"nano"`, "-": `"vs":"-"`,
+		`"NaN"`: `"vs":"NaN"`, `"01"`: `"vs":"01"`, `"true"`: `"vs":"true"`, `"1"`: `"vs":"1"`, `"a" b`: `"vs":"\"a\" b"`, `a "b"`: `"vs":"a \"b\""`,
+	} {
+		if got, err := typedValue(value); got != want || err != nil {
+			t.Errorf("%s: %s, %v", value, got, err)
+		}
+	}
+	for _, value := range []string{"NaN", "nan", "Inf", "-Inf", "+Infinity", "+1", "01", "-01", ".5", "5.", "+1e999", "0x10", "0b1"} {
+		if got, err := typedValue(value); err == nil {
+			t.Errorf("%s: %s", value, got)
+		}
+	}
+}
+
 func TestSendErrors(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -115,6 +132,8 @@ func TestSendErrors(t *testing.T) {
 		{"t=1", 2, "--device"},
 		{"--device %s t", 2, "NAME=VALUE"},
 		{"--device %s =1", 2, "NAME=VALUE"},
+		{"--device %s a,Cel=NaN", 2, `"a,Cel=NaN": NaN is no number in JSON; as text it is quoted, for the shell too: 'a,Cel="NaN"'`},
+		{"--device %s --tokn x", 2, "(see m2mbridge send --help)"},
 		{"--device %s --to ftp://x t=1", 2, "--to"},
 		{"--device %s --to x t=1", 2, "--to"},
 		{"--device %s --token a --no-token t=1", 2, "exclude"},
