@@ -48,9 +48,12 @@ func (c *Tail) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{client: client, query: url.Values{}, last: c.After, out: env.Stdout, notes: env.Stderr, json: c.JSON}
+	t := &tailing{client: client, query: url.Values{}, out: env.Stdout, notes: env.Stderr, json: c.JSON}
 	if c.Device != "" {
 		t.query.Set("device", c.Device)
+	}
+	if c.After != "" {
+		t.query.Set("after", c.After) // after a reconnect Last-Event-ID has the last word
 	}
 	if len(c.Kind) > 0 {
 		t.query.Set("kind", strings.Join(c.Kind, ","))
