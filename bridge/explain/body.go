@@ -25,6 +25,7 @@ func bodyVariants(sent []byte) []variant {
 	b := &bodies{sent: sent, all: []variant{{bytes: sent}}}
 	b.ends()
 	b.lineEnds()
+	b.stripped()
 	b.whiteSpace()
 	b.encodings()
 	b.packings()
@@ -42,11 +43,23 @@ func (b *bodies) add(hashed []byte, code, text, fix string) {
 	b.all = append(b.all, variant{bytes: hashed, finding: &Finding{code, text, fix}})
 }
 
+// addRare adds one of many, which is not tried together with another mistake.
+func (b *bodies) addRare(hashed []byte, code, text, fix string) {
+	before := len(b.all)
+	b.add(hashed, code, text, fix)
+	for i := before; i < len(b.all); i++ {
+		b.all[i].rare = true
+	}
+}
+
 func (b *bodies) plus(suffix string) []byte {
 	return append(bytes.Clone(b.sent), suffix...)
 }
 
-const fixSame = "hash exactly the bytes that are sent"
+const (
+	fixSame     = "hash exactly the bytes that are sent"
+	fixStripped = fixSame + "; of a file curl -d strips the line ends: use --data-binary"
+)
 
 func (b *bodies) ends() {
 	trimmed := func(set string) []byte { return bytes.TrimRight(b.sent, set) }
@@ -55,8 +68,8 @@ func (b *bodies) ends() {
 	b.add(trimmed("\x00"), "body-nul-sent", "a NUL at the end of the body was sent but not hashed", "send strlen(body) bytes, not sizeof; the m2m path takes it all the same")
 	b.add(trimmed(" \t\r\n\x00"), "body-white-space-sent", "white space at the end of the body was sent but not hashed", fixSame)
 	b.add(bytes.TrimSpace(b.sent), "body-white-space-sent", "white space around the body was sent but not hashed", fixSame)
-	b.add(b.plus("\n"), "body-newline-hashed", "a line feed after the body was hashed but not sent", fixSame)
-	b.add(b.plus("\r\n"), "body-crlf-hashed", "a CR LF after the body was hashed but not sent", fixSame)
+	b.add(b.plus("\n"), "body-newline-hashed", "a line feed after the body was hashed but not sent", fixStripped)
+	b.add(b.plus("\r\n"), "body-crlf-hashed", "a CR LF after the body was hashed but not sent", fixStripped)
 	b.add(b.plus("\r"), "body-cr-hashed", "a CR after the body was hashed but not sent", fixSame)
 	b.add(b.plus("\x00"), "body-nul-hashed", "a NUL after the body was hashed but not sent", "hash strlen(body) bytes, not sizeof")
 	b.add(b.plus(" "), "body-blank-hashed", "a blank between body and secret was hashed", fixSame)

@@ -92,7 +92,7 @@ func (s *search) level(mistakes int) (Report, bool) {
 				continue
 			}
 			for bi := range s.bodies {
-				if odd(s.bodies[bi].finding) != left {
+				if odd(s.bodies[bi].finding) != left || s.bodies[bi].rare && mistakes > 1 {
 					continue
 				}
 				if r, ok := s.try(&s.bodies[bi], f, secret); ok {

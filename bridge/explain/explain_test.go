@@ -152,6 +152,42 @@ func TestExplainNamesTheMistake(t *testing.T) {
 	}
 }
 
+// Files that were signed as they are and sent with curl -d, which leaves out CR
+// and LF (curl(1), --data).
+func TestExplainNamesCurl(t *testing.T) {
+	const first = `{"bn":"urn:dev:IMEI:356726104408422:","n":"note, [a]  \"b\"","vs":"x,  {y}"}`
+	const records = first + ",\n" + `{"n":"temperature","u":"Cel","v":21.5},` + "\n" + `{"n":"open","vb":false}`
+	files := map[string]string{
+		"one record a line": "[\n" + records + "\n]\n", "no end": "[\n" + records + "\n]", "brackets beside": "[" + records + "]\n",
+		"bare": "[" + records + "]", "comma first": "[" + strings.ReplaceAll(records, ",\n", "\n,") + "\n]\n",
+		"indented records":        "[\n  " + strings.ReplaceAll(records, ",\n", ",\n  ") + "\n]\n",
+		"records after one blank": "[\n " + strings.ReplaceAll(records, ",\n", ",\n ") + "\n]\n",
+		"one record":              "[\n" + first + "\n]\n", "last bracket beside": "[\n" + first + "]",
+	}
+	for _, indent := range []string{"  ", "    ", "\t"} {
+		var b bytes.Buffer
+		if err := json.Indent(&b, []byte(files["bare"]), "", indent); err != nil {
+			t.Fatal(err)
+		}
+		files["indented by "+indent] = b.String()
+		files["indented, with end, by "+indent] = b.String() + "\n"
+		files["indented, without blanks after colons, by "+indent] = strings.ReplaceAll(b.String(), `": `, `":`)
+	}
+	for name, file := range files {
+		for ends, file := range map[string]string{"LF": file, "CRLF": strings.ReplaceAll(file, "\n", "\r\n")} {
+			sent := strings.NewReplacer("\r", "", "\n", "").Replace(file)
+			r := Explain(Input{Body: []byte(sent), Token: token(file, secret), Secrets: []string{secret}})
+			if len(r.Findings) != 1 || r.Findings[0].Code != "body-line-ends-stripped" || !strings.Contains(r.Findings[0].Fix, "--data-binary") || r.Match {
+				t.Errorf("%s, %s: %+v", name, ends, r)
+			}
+		}
+	}
+	r := Explain(Input{Body: []byte(pack), Token: token(pack, "\n", secret), Secrets: []string{secret}})
+	if len(r.Findings) != 1 || !strings.Contains(r.Findings[0].Fix, "--data-binary") {
+		t.Errorf("a line end at the end alone: %+v", r)
+	}
+}
+
 func TestExplainWithoutSecret(t *testing.T) {
 	r := Explain(Input{Body: []byte(pack), Token: token(pack, secret)})
 	if r.Match || len(r.Findings) != 1 || r.Findings[0].Code != "no-secret" {
