@@ -155,12 +155,33 @@ func (x *index) replace(old, sub *subscription) {
 	x.cache.Lock()
 	defer x.cache.Unlock()
 	clear(x.merged)
+	if old != nil && sub != nil && old.swap(sub) {
+		return
+	}
 	if old != nil {
 		x.root.change(old.inner, true, func(n *node) { x.take(n, old) })
 	}
 	if sub != nil {
 		x.root.change(sub.inner, true, func(n *node) { x.put(n, sub) })
 	}
+}
+
+// swap puts sub in old's place in a group, which keeps what waits and who has
+// what: between leaving and coming the last member's would be lost.
+func (old *subscription) swap(sub *subscription) bool {
+	if !old.shared || !sub.shared || old.groupKey() != sub.groupKey() {
+		return false
+	}
+	g := old.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.members, old)
+	if i < 0 {
+		return false
+	}
+	sub.group = g
+	g.members[i] = sub
+	return true
 }
 
 func (x *index) put(n *node, sub *subscription) {

@@ -141,3 +141,21 @@ func TestSharedSubscriptionOfASlowReader(t *testing.T) {
 		equal(t, "id", m.Properties.User[0].Val, fmt.Sprintf("%d-0", next))
 	}
 }
+
+// A member that subscribes again keeps the group, what waits in it, and what
+// is given back when it leaves.
+func TestSharedSubscriptionAgain(t *testing.T) {
+	e := newEdge(t)
+	admin := login("admin", "the admin's own key")
+	first := e.device(version5, admin, clientID("first"), receiveMaximum(2))
+	first.subOK(1, "$share/group/uplinks/#")
+	e.Deliver(numbered(0, 10))
+	first.next(packets.Publish)
+	first.next(packets.Publish) // 8 wait
+	first.subOK(1, "$share/group/uplinks/#")
+	second := e.device(version5, admin, clientID("second"))
+	second.subOK(1, "$share/group/uplinks/#")
+	got := second.collect(8, 64)
+	_ = first.conn.Close()
+	inOrder(t, append(second.collect(2, 64), got...))
+}
