@@ -57,6 +57,7 @@ type Config struct {
 
 	Window           int // messages of QoS 1 unacknowledged by a 3.1.1 subscriber, and most for a 5 one; 0: 64, at most 1024
 	MaxQueue         int // messages that wait for one subscriber before it misses some; 0: 1024
+	MaxQueueBytes    int // of the packets among them; one always may wait; 0: 1 MiB
 	MaxSubscriptions int // topic filters of one session; 0: 100
 }
 
@@ -148,7 +149,7 @@ func (c Config) withDefaults() (Config, error) {
 		zero  int
 	}{
 		{&c.MaxPacket, 68 << 10}, {&c.MaxConnect, 8 << 10}, {&c.ReceiveMaximum, 64}, {&c.MaxUnauthorised, 1024},
-		{&c.Window, 64}, {&c.MaxQueue, 1024}, {&c.MaxSubscriptions, 100},
+		{&c.Window, 64}, {&c.MaxQueue, 1024}, {&c.MaxQueueBytes, 1 << 20}, {&c.MaxSubscriptions, 100},
 	} {
 		if *d.value == 0 {
 			*d.value = d.zero

@@ -9,8 +9,8 @@ import (
 )
 
 // shared is a message on its way to its subscribers, with the forms that they
-// share: it is encoded once per protocol version and QoS, and only the packet
-// id differs. Only the goroutine that delivers it asks for plain frames.
+// share: its head is encoded once per protocol version and QoS, and only the
+// packet id differs. The payload is never copied but to connections. Only the goroutine that delivers it asks for plain frames.
 type shared struct {
 	Message
 	needs  rights
@@ -20,11 +20,14 @@ type shared struct {
 
 // frame is a message as it goes to a connection.
 type frame struct {
-	bytes []byte
-	idAt  int // where the packet id goes; 0: QoS 0, there is none
+	head  []byte // of the packet, up to its payload
+	idAt  int    // where the packet id goes; 0: QoS 0, there is none
 	msg   *shared
 	group *group // of the shared subscription that it was taken from, or nil
 }
+
+// size is that of the packet.
+func (f *frame) size() int { return len(f.head) + len(f.msg.Payload) }
 
 func newShared(m Message) *shared {
 	return &shared{Message: m, needs: neededFor(m.Topic), binary: !utf8.Valid(m.Payload)}
@@ -59,7 +62,7 @@ func (m *shared) frame(o options) *frame {
 	return m.plain[slot]
 }
 
-// encode writes a PUBLISH (MQTT 5 §3.3), with packet id 0.
+// encode writes the head of a PUBLISH (MQTT 5 §3.3), with packet id 0.
 func (m *shared) encode(o options) *frame {
 	topic := o.topic
 	if topic == "" {
@@ -73,7 +76,7 @@ func (m *shared) encode(o options) *frame {
 	if o.qos > 0 {
 		remaining += 2
 	}
-	buf := make([]byte, 0, 5+remaining)
+	buf := make([]byte, 0, 5+remaining-len(m.Payload))
 	buf = append(buf, packets.Publish<<4|o.qos<<1|retainBit(o.retain))
 	buf = binary.AppendUvarint(buf, uint64(remaining)) // the same as a variable byte integer
 	buf = appendString(buf, topic)
@@ -82,8 +85,7 @@ func (m *shared) encode(o options) *frame {
 		f.idAt = len(buf)
 		buf = append(buf, 0, 0)
 	}
-	buf = append(buf, props...)
-	f.bytes = append(buf, m.Payload...)
+	f.head = append(buf, props...)
 	return f
 }
 

@@ -193,7 +193,7 @@ func (x *index) put(n *node, sub *subscription) {
 	k := sub.groupKey()
 	g := x.groups[k]
 	if g == nil {
-		g = &group{b: sub.s.b, limit: sub.s.b.cfg.MaxQueue}
+		g = &group{b: sub.s.b, limit: sub.s.b.cfg.MaxQueue, most: sub.s.b.cfg.MaxQueueBytes}
 		x.groups[k] = g
 		n.groups = append(n.groups, g)
 	}
@@ -221,7 +221,7 @@ func (x *index) take(n *node, old *subscription) {
 	x.count(old, -1)
 	g.members = slices.Delete(g.members, i, i+1)
 	if len(g.members) == 0 {
-		g.queue = nil
+		g.queue, g.bytes = nil, 0
 		delete(x.groups, old.groupKey())
 		n.groups = slices.DeleteFunc(n.groups, func(other *group) bool { return other == g })
 	}

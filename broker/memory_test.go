@@ -6,7 +6,10 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // An idle connection, whatever it did before, costs a few kilobytes: Mochi's
@@ -56,5 +59,45 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 		t.Errorf("an idle connection takes %d bytes, limit %d", each, limit)
 	} else {
 		t.Logf("an idle connection takes %d bytes", each)
+	}
+}
+
+// Subscribers that take nothing hold a bounded number of bytes, however large
+// the messages are, and share those.
+func TestMemoryOfStalledSubscribers(t *testing.T) {
+	const n, size, limit = 300, 60 << 10, 8 << 20
+	e := newEdge(t)
+	for i := range 10 {
+		p := e.device(version5, login("admin", "the admin's own key"), clientID(fmt.Sprint(i)), receiveMaximum(1))
+		filter := "uplinks/#"
+		if i == 0 {
+			filter = "$share/group/uplinks/#"
+		}
+		p.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe}, PacketID: 1,
+			Properties: packets.Properties{SubscriptionIdentifier: []int{i + 1}}, Filters: packets.Subscriptions{{Filter: filter, Qos: 1, Identifier: i + 1}}})
+		p.next(packets.Suback)
+	}
+	used := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := used()
+	for i := range n {
+		e.Deliver([]Message{message(fmt.Sprintf("%d-0", i), uplinksOf(imei), strings.Repeat("x", size))})
+	}
+	if grown := int64(used()) - int64(before); grown > limit {
+		t.Errorf("they hold %d bytes, limit %d", grown, limit)
+	} else {
+		t.Logf("they hold %d bytes", grown)
+	}
+	for _, s := range e.sessions.of("") {
+		s.mu.Lock()
+		if s.outbox.bytes > e.cfg.MaxQueueBytes {
+			t.Errorf("%s: %d bytes wait", s.who.clientID, s.outbox.bytes)
+		}
+		s.mu.Unlock()
 	}
 }

@@ -11,10 +11,12 @@ type outbox struct {
 	window  window
 	queue   []*frame // waits for the window or the connection
 	head    int      // of queue
+	bytes   int      // of the packets in queue
 	reliant int      // of those in queue, how many are of QoS 1
 	gap     gap
 	maxSize uint32 // of a packet that the client takes; 0: any
 	limit   int    // of queue
+	most    int    // of bytes
 	held    bool   // nothing is sent
 }
 
@@ -37,7 +39,7 @@ func (g *gap) add(m *frame) {
 }
 
 func (o *outbox) init(c *Config, p *packets.Properties) {
-	o.limit, o.maxSize = c.MaxQueue, p.MaximumPacketSize
+	o.limit, o.most, o.maxSize = c.MaxQueue, c.MaxQueueBytes, p.MaximumPacketSize
 	o.window.limit = c.Window
 	if p.ReceiveMaximum > 0 { // [MQTT-3.3.4-9]
 		o.window.limit = min(o.window.limit, int(p.ReceiveMaximum))
@@ -46,6 +48,11 @@ func (o *outbox) init(c *Config, p *packets.Properties) {
 
 func (o *outbox) waiting() int { return len(o.queue) - o.head }
 
+// full reports whether f may not wait: a single message always may.
+func (o *outbox) full(f *frame) bool {
+	return o.waiting() >= o.limit || o.waiting() > 0 && o.bytes+f.size() > o.most
+}
+
 // offer gives the session a message, or has it miss it, as it does one that it
 // perhaps may not read. It is false if nothing was written. Called with session.mu held.
 func (s *session) offer(f *frame, may bool) bool {
@@ -53,12 +60,12 @@ func (s *session) offer(f *frame, may bool) bool {
 	switch {
 	case s.ended:
 		return false
-	case !may, o.maxSize > 0 && len(f.bytes) > int(o.maxSize): // [MQTT-3.1.2-24]
+	case !may, o.maxSize > 0 && f.size() > int(o.maxSize): // [MQTT-3.1.2-24]
 		s.miss(f)
 		return o.waiting() == 0 && s.pump()
 	case o.waiting() == 0 && o.gap.count == 0 && s.send(f):
 		return true
-	case o.gap.count > 0 || o.waiting() >= o.limit:
+	case o.gap.count > 0 || o.full(f):
 		s.miss(f) // what it waits for, an acknowledgement or room, has it told
 		return false
 	}
@@ -75,7 +82,7 @@ func (s *session) miss(f *frame) {
 			o.gap.add(old)
 		}
 		s.b.count.missed.Add(int64(o.waiting()))
-		o.queue, o.head = nil, 0
+		o.queue, o.head, o.bytes = nil, 0, 0
 	}
 	o.gap.add(f)
 	s.b.count.missed.Add(1)
@@ -89,6 +96,7 @@ func (s *session) enqueue(f *frame) {
 		o.queue, o.head = o.queue[:n], 0
 	}
 	o.queue = append(o.queue, f)
+	o.bytes += f.size()
 	if f.idAt > 0 {
 		o.reliant++
 	}
@@ -135,6 +143,7 @@ func (s *session) pump() (wrote bool) {
 		}
 		o.queue[o.head] = nil
 		o.head++
+		o.bytes -= f.size()
 		wrote = true
 	}
 	o.queue, o.head = nil, 0
@@ -182,6 +191,6 @@ func (s *session) hold(on bool) {
 // abandon forgets what waits, and gives what the session missed and was not told.
 func (o *outbox) abandon() gap {
 	g := o.gap
-	o.queue, o.head, o.reliant, o.gap = nil, 0, 0, gap{}
+	o.queue, o.head, o.bytes, o.reliant, o.gap = nil, 0, 0, 0, gap{}
 	return g
 }

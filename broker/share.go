@@ -14,11 +14,13 @@ type groupKey struct{ app, name, filter string }
 type group struct {
 	b     *Broker
 	limit int // of queue
+	most  int // of bytes
 
 	mu      sync.Mutex
 	members []*subscription
 	next    int // whose turn it is
 	queue   []*shared
+	bytes   int // of the payloads in queue
 	gap     gap
 }
 
@@ -29,12 +31,18 @@ func (g *group) offer(m *shared, touched []*conn) []*conn {
 	if len(g.members) == 0 {
 		return touched
 	}
-	if g.gap.count > 0 || len(g.queue) >= g.limit {
+	if g.gap.count > 0 || g.full(m) {
 		g.miss(m)
 	} else {
 		g.queue = append(g.queue, m)
+		g.bytes += len(m.Payload)
 	}
 	return g.feed(touched)
+}
+
+// full reports whether m may not wait: a single message always may.
+func (g *group) full(m *shared) bool {
+	return len(g.queue) >= g.limit || len(g.queue) > 0 && g.bytes+len(m.Payload) > g.most
 }
 
 func (g *group) miss(m *shared) {
@@ -45,17 +53,19 @@ func (g *group) miss(m *shared) {
 // feed hands on what waits while members have room, and then tells one of them what was missed.
 func (g *group) feed(touched []*conn) []*conn {
 	for len(g.queue) > 0 && len(g.members) > 0 {
-		s, wait := g.give(g.queue[0])
+		m := g.queue[0]
+		s, wait := g.give(m)
 		if wait {
 			return touched
 		}
+		g.bytes -= len(m.Payload)
 		g.queue[0] = nil
 		g.queue = g.queue[1:]
 		if s != nil {
 			touched = touch(touched, s.conn)
 		}
 	}
-	g.queue = nil
+	g.queue, g.bytes = nil, 0
 	if g.gap.count > 0 {
 		if s := g.giveGap(); s != nil {
 			touched = touch(touched, s.conn)
@@ -80,7 +90,7 @@ func (g *group) give(m *shared) (_ *session, wait bool) {
 		at := (g.next + i) % len(g.members)
 		sub := g.members[at]
 		f := m.encode(options{version: sub.s.version, qos: sub.qos, ids: sub.ids(), retain: m.Retain && sub.retained(sub.s.version), group: g})
-		if max := sub.s.outbox.maxSize; max > 0 && len(f.bytes) > int(max) {
+		if max := sub.s.outbox.maxSize; max > 0 && f.size() > int(max) {
 			large++
 			continue
 		}
@@ -149,6 +159,9 @@ func (s *session) giveBack(g *group) {
 	g.mu.Lock()
 	if len(g.members) > 0 {
 		g.queue = slices.Concat(back, g.queue)
+		for _, m := range back {
+			g.bytes += len(m.Payload)
+		}
 	}
 	touched := g.feed(nil)
 	g.mu.Unlock()

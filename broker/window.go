@@ -12,7 +12,7 @@ type window struct {
 
 type flight struct {
 	id uint16 // 0: free
-	f  *frame
+	f  *frame // nil: it goes to nobody else if the client leaves
 }
 
 const firstSlots = 8
@@ -20,7 +20,11 @@ const firstSlots = 8
 func (w *window) full() bool { return w.open >= w.limit }
 
 // take gives f the next packet id that is free. The window must not be full.
+// It keeps no message that is not of a group: nobody would ask for it.
 func (w *window) take(f *frame) uint16 {
+	if f.group == nil {
+		f = nil
+	}
 	if w.open >= len(w.slots)/2 { // half of them free: the next is near
 		w.grow()
 	}
@@ -75,7 +79,7 @@ func (w *window) unacknowledged(keep func(*frame) bool) (list []*frame) {
 	for i := range 1 << 16 { // every packet id once, those longest in use first
 		id := w.last + 1 + uint16(i)
 		slot := w.slots[int(id)&(len(w.slots)-1)]
-		if id != 0 && slot.id == id && keep(slot.f) {
+		if id != 0 && slot.id == id && slot.f != nil && keep(slot.f) {
 			list = append(list, slot.f)
 		}
 	}

@@ -36,7 +36,7 @@ func (c *conn) put(f *frame, id uint16) bool {
 	}
 	c.grow()
 	at := len(c.out)
-	c.out = append(c.out, f.bytes...)
+	c.out = append(append(c.out, f.head...), f.msg.Payload...)
 	if f.idAt > 0 {
 		c.out[at+f.idAt], c.out[at+f.idAt+1] = byte(id>>8), byte(id)
 	}
