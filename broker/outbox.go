@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -18,6 +20,7 @@ type outbox struct {
 	limit   int    // of queue
 	most    int    // of bytes
 	held    bool   // nothing is sent
+	asking  bool   // the registry will be asked again what may be sent
 }
 
 // gap is a run of messages that a session missed.
@@ -135,16 +138,19 @@ func (s *session) pump() (wrote bool) {
 	o := &s.outbox
 	for o.waiting() > 0 {
 		f := o.queue[o.head]
-		if !s.send(f) {
+		if o.held || f.idAt > 0 && o.window.full() || !s.conn.hasRoom() {
 			return wrote
 		}
-		if f.idAt > 0 {
-			o.reliant--
+		may, sure := s.mayStill(f)
+		if !sure {
+			s.askAgain()
+			return wrote
 		}
-		o.queue[o.head] = nil
-		o.head++
-		o.bytes -= f.size()
-		wrote = true
+		if may && !s.send(f) {
+			return wrote
+		}
+		o.drop(f)
+		wrote = wrote || may
 	}
 	o.queue, o.head = nil, 0
 	if o.gap.count > 0 && !o.held && s.conn.hasRoom() && s.send(o.gap.frame(s.version)) {
@@ -154,6 +160,40 @@ func (s *session) pump() (wrote bool) {
 		return true
 	}
 	return wrote
+}
+
+// drop takes f, the first, from the queue.
+func (o *outbox) drop(f *frame) {
+	if f.idAt > 0 {
+		o.reliant--
+	}
+	o.queue[o.head] = nil
+	o.head++
+	o.bytes -= f.size()
+}
+
+// mayStill asks again of a message that waited: the app may have lost a right
+// since, or the device been given to another. A device's session ends instead.
+func (s *session) mayStill(f *frame) (may, sure bool) {
+	if s.who.app == nil {
+		return true, true
+	}
+	return s.b.mayRead(s.access.Load(), f.msg)
+}
+
+// askAgain has the queue wait until the registry is asked again.
+func (s *session) askAgain() {
+	if s.outbox.asking {
+		return
+	}
+	s.outbox.asking = true
+	time.AfterFunc(blindFor, func() {
+		s.mu.Lock()
+		s.outbox.asking = false
+		s.mu.Unlock()
+		s.roomy()
+		s.b.flusher.one(s.conn)
+	})
 }
 
 // acknowledged is a PUBACK: the window has room again.
