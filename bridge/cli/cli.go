@@ -117,6 +117,9 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if unread(err) {
+		return exitFailure // who reads no further needs no reason
+	}
 	fmt.Fprintf(stderr, "m2mbridge: %v\n", err)
 	if errors.Is(err, ErrUsage) {
 		return exitUsage

@@ -31,12 +31,14 @@ simulated devices on HTTP and MQTT and one app, and tells what happens.`
 // demoFleet devices: half of them on HTTP, half on MQTT.
 const demoFleet = 6
 
-// Run plays until Ctrl-C or the end of the time; both are a success.
+// Run plays until Ctrl-C, the end of the time, or nobody reads on; all are a
+// success.
 func (c *Demo) Run(env *Env) error {
 	if c.Rate <= 0 {
 		return Usagef("--rate must be above 0")
 	}
-	ctx := env.Ctx
+	ctx, out, stop := env.whileRead()
+	defer stop()
 	if c.For > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.For)
@@ -60,7 +62,7 @@ func (c *Demo) Run(env *Env) error {
 	if err != nil {
 		return fmt.Errorf("open bridge: %w", err)
 	}
-	d := &demo{bridge: b, key: cfg.AdminKey, rate: c.Rate, say: newNarrator(env), devices: fleet.Devices(cfg.AdminKey, 0, demoFleet)}
+	d := &demo{bridge: b, key: cfg.AdminKey, rate: c.Rate, say: newNarrator(env, out), devices: fleet.Devices(cfg.AdminKey, 0, demoFleet)}
 	return d.run(ctx)
 }
 

@@ -18,8 +18,8 @@ type narrator struct {
 }
 
 // newNarrator colours on a terminal only, and not where NO_COLOR asks for none.
-func newNarrator(env *Env) *narrator {
-	return &narrator{w: env.Stdout, colour: isTerminal(env.Stdout) && env.Settings.environ["NO_COLOR"] == ""}
+func newNarrator(env *Env, w io.Writer) *narrator {
+	return &narrator{w: w, colour: isTerminal(env.Stdout) && env.Settings.environ["NO_COLOR"] == ""}
 }
 
 // ANSI colours.

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The whole story is told, and nothing is left of it.
@@ -42,6 +45,52 @@ func TestDemoInterruptedAtOnce(t *testing.T) {
 	var stderr bytes.Buffer
 	if code := Run(ctx, []string{"demo"}, nil, strings.NewReader(""), io.Discard, &stderr); code != exitOK {
 		t.Errorf("exit %d\n%s", code, stderr.String())
+	}
+}
+
+// The built program, with a reader that leaves: `demo | head -1`.
+func TestDemoUnread(t *testing.T) {
+	needRedis(t)
+	program, left := buildProgram(t), t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "demo", "--rate=20")
+	cmd.Env = append(os.Environ(), "TMPDIR="+left)
+	cmd.WaitDelay = 5 * time.Second
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if !bufio.NewScanner(out).Scan() {
+		t.Error("it says nothing")
+	}
+	_ = out.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &stderr)
+	}
+	if entries, err := os.ReadDir(left); err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// Other commands end without a word.
+func TestConfigUnread(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	defer w.Close()
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "config")
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = w, &stderr
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != exitFailure || stderr.Len() > 0 {
+		t.Errorf("%v: %s", err, &stderr)
 	}
 }
 

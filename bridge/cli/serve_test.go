@@ -172,6 +172,15 @@ func TestServeStoppedWhileItWaits(t *testing.T) {
 	}
 }
 
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	program := t.TempDir() + "/m2mbridge"
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "m2mbridge").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
+}
+
 // The built program stops in order, with its redis-server, on either signal.
 func TestSignals(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -180,10 +189,7 @@ func TestSignals(t *testing.T) {
 		}
 		t.Skip("redis-server is not installed")
 	}
-	program := t.TempDir() + "/m2mbridge"
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "m2mbridge").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := buildProgram(t)
 	dir, err := os.MkdirTemp("", "m2m") // short, for the socket
 	if err != nil {
 		t.Fatal(err)

@@ -42,13 +42,15 @@ const (
 	tailSilence = 45 * time.Second
 )
 
-// Run follows the streams until ctx ends.
+// Run follows the streams until ctx ends, or nobody reads on.
 func (c *Tail) Run(env *Env) error {
 	client, err := c.client()
 	if err != nil {
 		return err
 	}
-	t := &tailing{client: client, query: url.Values{}, out: env.Stdout, notes: env.Stderr, json: c.JSON}
+	ctx, out, stop := env.whileRead()
+	defer stop()
+	t := &tailing{client: client, query: url.Values{}, out: out, notes: env.Stderr, json: c.JSON}
 	if c.Device != "" {
 		t.query.Set("device", c.Device)
 	}
@@ -58,7 +60,7 @@ func (c *Tail) Run(env *Env) error {
 	if len(c.Kind) > 0 {
 		t.query.Set("kind", strings.Join(c.Kind, ","))
 	}
-	return t.run(env.Ctx)
+	return t.run(ctx)
 }
 
 // tailing is a `tail` under way.
