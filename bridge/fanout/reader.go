@@ -95,6 +95,9 @@ func (r *reader) read(ctx context.Context, busy bool) ([]redis.XStream, error) {
 	defer cancel()
 	streams, err := r.t.f.cfg.Blocking.XRead(ctx, args).Result()
 	for _, s := range streams {
+		if len(s.Messages) == 0 { // go-redis gives what it has read of a reply that was cut off
+			continue
+		}
 		for i, key := range r.keys {
 			if key == s.Stream {
 				r.pos[i] = s.Messages[len(s.Messages)-1].ID

@@ -34,6 +34,9 @@ type entry struct {
 // settle gives the verdict and lets the uplink go.
 func (e *entry) settle(answer string) {
 	v, err := e.u.verdict(answer)
+	if v.Outcome == Repeated {
+		e.service.limit.refund(string(e.u.id)) // a lost answer costs nothing
+	}
 	if err != nil {
 		v = e.service.refuse(e.u, err)
 	} else {
@@ -47,6 +50,7 @@ func (e *entry) settle(answer string) {
 func (e *entry) fail(err error) {
 	r := refusal(Unavailable, "unavailable", "the uplink could not be stored now: try again")
 	r.cause = err
+	e.service.limit.refund(string(e.u.id)) // the device is asked to send again
 	v := e.service.refuse(e.u, r)
 	e.service.end(e.u)
 	e.done(v)

@@ -46,12 +46,8 @@ local function add(a)
   return call('XADD', stream, '*', 'device', ARGV[a + 1], 'via', ARGV[a + 2], 'at', ARGV[a + 3], 'token', ARGV[a + 4], 'pack', pack, unpack(more))
 end
 
-local function tooOld(key, newest)
-  local known = call('GET', key)
-  if known and tonumber(newest) < tonumber(known) - tonumber(ARGV[5]) then return true end
-  if not known or tonumber(newest) > tonumber(known) then call('SET', key, newest) end
-  return false
-end
+-- The entry is added before its tag and time are noted: should Redis refuse
+-- XADD, a repeat must not be taken for stored.
 
 local function once(i, a, tag)
   local key = KEYS[2 + i]
@@ -60,9 +56,17 @@ local function once(i, a, tag)
     if mode == 'observe' then return '+' .. add(a) end
     return '='
   end
-  if mode == 'enforce' and tooOld(KEYS[2 + count + i], ARGV[a + 9]) then return '~' end
+  if mode ~= 'enforce' then
+    local id = add(a)
+    call('SET', key, sub(seen .. tag, keep))
+    return id
+  end
+  local newest, known = ARGV[a + 9], call('GET', KEYS[2 + count + i])
+  if known and tonumber(newest) < tonumber(known) - tonumber(ARGV[5]) then return '~' end
+  local id = add(a)
   call('SET', key, sub(seen .. tag, keep))
-  return add(a)
+  if not known or tonumber(newest) > tonumber(known) then call('SET', KEYS[2 + count + i], newest) end
+  return id
 end
 
 local before = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]

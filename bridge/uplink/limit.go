@@ -18,8 +18,9 @@ type limiter struct {
 }
 
 type limitShard struct {
-	mu  sync.Mutex
-	tat map[uint64]int64 // device's hash to Unix ns
+	mu    sync.Mutex
+	tat   map[uint64]int64 // device's hash to Unix ns
+	sweep int              // number of devices at which the next sweep is due
 }
 
 // limitEntries is how many devices a shard holds before those that are back
@@ -51,16 +52,31 @@ func (l *limiter) take(device string, now time.Time) (wait time.Duration) {
 	if over := tat - t - int64(l.burst); over > 0 {
 		return time.Duration(over)
 	}
-	if s.tat == nil || len(s.tat) >= limitEntries {
-		s.sweep(t)
+	if len(s.tat) >= s.sweep {
+		s.forget(t)
 	}
 	s.tat[h] = tat
 	return 0
 }
 
-// sweep forgets devices whose budget is whole again: forgetting one is then no
-// favour to it. Were all still in debt the map grows, bounded by the rate.
-func (s *limitShard) sweep(now int64) {
+// refund gives back what take took, for an uplink that did not come to anything.
+func (l *limiter) refund(device string) {
+	if l == nil {
+		return
+	}
+	h := maphash.String(l.seed, device)
+	s := &l.shard[h%uint64(len(l.shard))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tat, ok := s.tat[h]; ok {
+		s.tat[h] = tat - int64(l.every)
+	}
+}
+
+// forget drops devices whose budget is whole again: that is no favour to them.
+// The next time is when twice as many are known as are left, so that it costs
+// little however many are in debt.
+func (s *limitShard) forget(now int64) {
 	kept := make(map[uint64]int64)
 	for h, tat := range s.tat {
 		if tat > now {
@@ -68,4 +84,5 @@ func (s *limitShard) sweep(now int64) {
 		}
 	}
 	s.tat = kept
+	s.sweep = max(limitEntries, 2*len(kept))
 }

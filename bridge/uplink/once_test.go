@@ -115,3 +115,37 @@ func TestPartitions(t *testing.T) {
 		t.Errorf("all devices in one partition: %v", used)
 	}
 }
+
+// A clock that ran ahead once does not shut the device out.
+func TestEnforceFuture(t *testing.T) {
+	r := newRig(t, redistest.Start(t), Config{Once: OnceEnforce, Tolerance: time.Minute})
+	if v := r.send(packAt(testID, 4_000_000_000, 1), testSecret); v.Outcome != Stored {
+		t.Fatalf("%+v", v)
+	}
+	if v := r.send(packAt(testID, int(time.Now().Unix()), 2), testSecret); v.Outcome != Stored {
+		t.Errorf("%v %s", v.Outcome, v.Detail)
+	}
+}
+
+// Redis refuses the entry but takes the tag: the device must not hear that it is stored.
+func TestRefusedEntry(t *testing.T) {
+	s := redistest.Start(t)
+	r := newRig(t, s, Config{})
+	acl := func(rule string) {
+		t.Helper()
+		if err := s.Client().Do(t.Context(), "ACL", "SETUSER", "default", rule).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	acl("-xadd")
+	body := packAt(testID, 1_700_000_000, 1)
+	for range 2 {
+		if v := r.send(body, testSecret); v.Outcome != Unavailable {
+			t.Errorf("acknowledged: %v", v.Outcome)
+		}
+	}
+	acl("+xadd")
+	if v := r.send(body, testSecret); v.Outcome != Stored || len(r.stored(0)) != 1 {
+		t.Errorf("afterwards: %v, %d stored", v.Outcome, len(r.stored(0)))
+	}
+}

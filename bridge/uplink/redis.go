@@ -79,7 +79,9 @@ func (u *uplink) lay(cfg *Config, p int) *args {
 	}
 	if cfg.Once == OnceEnforce {
 		a.newestKey = newestKey(cfg.Keys, p, u.id)
-		a.newestAt = strconv.FormatFloat(u.newest, 'f', -1, 64)
+		// A clock that ran ahead once must not shut the device out until then.
+		now := float64(u.at.UnixMilli()) / 1000
+		a.newestAt = strconv.FormatFloat(min(u.newest, now), 'f', -1, 64)
 	}
 	return a
 }
@@ -132,5 +134,6 @@ var errStale = errors.New("overtaken by a later batch")
 // again within the deadline is no use.
 func final(err error) bool {
 	return errors.Is(err, errStale) || redis.HasErrorPrefix(err, "OOM") || redis.HasErrorPrefix(err, "MISCONF") ||
-		redis.HasErrorPrefix(err, "WRONGTYPE") || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "NOPERM")
+		redis.HasErrorPrefix(err, "WRONGTYPE") || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "NOPERM") ||
+		err != nil && strings.Contains(err.Error(), "ACL failure")
 }

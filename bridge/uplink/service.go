@@ -149,13 +149,16 @@ func (s *Service) begin(m *Message) *uplink {
 
 func (s *Service) end(u *uplink) {
 	u.msg, u.body = nil, nil
-	if cap(u.normalised) <= maxPooled {
+	if cap(u.normalised) <= maxPooled && cap(u.pack.Records) <= maxRecords {
 		s.pool.Put(u)
 	}
 }
 
-// maxPooled bounds what a pooled uplink may hold on to after an unusually large pack.
-const maxPooled = 64 << 10
+// What a pooled uplink may hold on to: an unusually large pack's memory is let go.
+const (
+	maxPooled  = 16 << 10 // bytes of the normalised pack
+	maxRecords = 64
+)
 
 // refuse gives the verdict for an error of a step, and has it written to the
 // rejects stream. What is Unavailable was not judged, so it is not a reject.

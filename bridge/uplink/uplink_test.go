@@ -112,7 +112,8 @@ func TestUnsigned(t *testing.T) {
 		{"OK", Message{Via: HTTP, PathType: "IMEI", Remote: "10.1.2.3:999"}, Stored},
 		{"a token is ignored", Message{Via: HTTP, PathType: "IMEI", Remote: "10.1.2.3:999", Token: "abc", HasToken: true}, Stored},
 		{"mapped address", Message{Via: HTTP, PathType: "IMEI", Remote: "[::ffff:10.1.2.3]:999"}, Stored},
-		{"other network", Message{Via: HTTP, PathType: "IMEI", Remote: "192.0.2.1:999"}, Forbidden},
+		{"other network, as any device without token", Message{Via: HTTP, PathType: "IMEI", Remote: "192.0.2.1:999"}, TokenMissing},
+		{"other network, as any wrong token", Message{Via: HTTP, PathType: "IMEI", Remote: "192.0.2.1:999", Token: tokenOf("", "x"), HasToken: true}, Forbidden},
 		{"a signed device there", Message{Via: HTTP, PathType: "IMEI", Remote: "10.1.2.3:999", Body: []byte(timeless(testID, 1))}, TokenMissing},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,5 +168,16 @@ func TestDeviceRate(t *testing.T) {
 	}
 	if v := r.send(timeless(testID, 1), "wrong"+testSecret); v.Outcome != Forbidden {
 		t.Errorf("a stranger used the device's budget: %v", v.Outcome)
+	}
+}
+
+// A repeat is answered as the first was, whatever the rate.
+func TestRepeatCostsNothing(t *testing.T) {
+	r := newRig(t, redistest.Start(t), Config{DeviceRate: 0.01, DeviceBurst: 2})
+	body := packAt(testID, 1_700_000_000, 1)
+	for i, want := range []Outcome{Stored, Repeated, Repeated, Repeated} {
+		if v := r.send(body, testSecret); v.Outcome != want {
+			t.Errorf("%d: %v, want %v", i, v.Outcome, want)
+		}
 	}
 }

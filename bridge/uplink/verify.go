@@ -27,7 +27,7 @@ func (s *Service) verify(ctx context.Context, u *uplink) error {
 	case err != nil:
 		return s.verifyRefusal(err)
 	case proof.Unsigned && !s.believesUnsigned(u.msg):
-		return refusal(Forbidden, "unsigned-network", sameRefusal)
+		return s.disbelieve(u.msg)
 	case proof.RequireToken && !u.msg.HasToken:
 		return refusal(TokenMissing, "token-missing", "this device must send a message token with every uplink")
 	}
@@ -48,6 +48,20 @@ func (s *Service) prove(ctx context.Context, u *uplink) (auth.Proof, error) {
 		return s.cfg.Registry.VerifyTokenNUL(ctx, u.id, m.Body, token)
 	}
 	return s.cfg.Registry.VerifyToken(ctx, u.id, m.Body, token)
+}
+
+// disbelieve refuses an unsigned device where such are not believed, in the
+// words that any other device would have got.
+func (s *Service) disbelieve(m *Message) *Refusal {
+	err := auth.ErrWrongToken
+	if !m.HasToken || m.Token == "" {
+		err = auth.ErrTokenMissing
+	} else if _, bad := auth.ParseToken(m.Token); bad != nil {
+		err = auth.ErrTokenMalformed
+	}
+	r := s.verifyRefusal(err)
+	r.Reason = "unsigned-network"
+	return r
 }
 
 // believesUnsigned tells whether a device without a secret is believed here:
