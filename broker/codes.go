@@ -42,7 +42,7 @@ func connack311(code byte) byte {
 		return 0x01
 	case codeClientID:
 		return 0x02
-	case codeUnavailable, codeBusy:
+	case codeUnavailable, codeBusy, codeQuota:
 		return 0x03
 	case codeBadLogin:
 		return 0x04

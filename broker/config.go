@@ -47,6 +47,7 @@ type Config struct {
 
 	MaxConnections  int // open at once; 0: no limit
 	MaxPerAddress   int // open at once from one address; 0: no limit (carriers put whole fleets behind one)
+	MaxPerApp       int // sessions of one app, or a few more if they log in at once; 0: 1000
 	MaxUnauthorised int // open at once before login, the oldest goes first; 0: 1024
 
 	ConnectTimeout time.Duration // from accept to the whole CONNECT; 0: 10 s
@@ -148,7 +149,7 @@ func (c Config) withDefaults() (Config, error) {
 		value *int
 		zero  int
 	}{
-		{&c.MaxPacket, 68 << 10}, {&c.MaxConnect, 8 << 10}, {&c.ReceiveMaximum, 64}, {&c.MaxUnauthorised, 1024},
+		{&c.MaxPacket, 68 << 10}, {&c.MaxConnect, 8 << 10}, {&c.ReceiveMaximum, 64}, {&c.MaxUnauthorised, 1024}, {&c.MaxPerApp, 1000},
 		{&c.Window, 64}, {&c.MaxQueue, 1024}, {&c.MaxQueueBytes, 1 << 20}, {&c.MaxSubscriptions, 100},
 	} {
 		if *d.value == 0 {

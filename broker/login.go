@@ -152,6 +152,8 @@ func (b *Broker) verify(who *identity, pk *packets.Packet) *refused {
 		who.app, err = b.cfg.Registry.AppLogin(ctx, name, password)
 	}
 	switch {
+	case err == nil && who.app != nil && b.sessions.crowded(appKey{who.app.Name, who.clientID}, b.cfg.MaxPerApp):
+		return &refused{code: codeQuota, reason: "the app has as many sessions as it may", kind: "login"}
 	case err == nil:
 		return nil
 	case unsure(err) || ctx.Err() != nil:

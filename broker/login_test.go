@@ -258,3 +258,24 @@ func TestNoLoginReachesAnothersSession(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 }
+
+func TestSessionsOfAnAppAreBounded(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.MaxPerApp = 2 })
+	admin := login("admin", "the admin's own key")
+	first := e.device(version5, admin, clientID("1"))
+	e.device(version5, admin, clientID("2"))
+	for version, want := range map[byte]byte{version5: 0x97, version311: 3} {
+		p := e.dial(version)
+		p.send(connect(version, admin, clientID("3")))
+		if ack := p.next(packets.Connack); ack.ReasonCode != want {
+			t.Errorf("v%d: CONNACK %#x, want %#x", version, ack.ReasonCode, want)
+		}
+		equal(t, "reject", receive(t, e.rejects).App, "admin")
+	}
+	e.device(version5, admin, clientID("2")).alive() // instead of the one before
+	e.reader(version5).alive()                       // another app
+	e.device(version5).alive()                       // a device
+	_ = first.conn.Close()
+	await(t, "one has left", func() bool { return e.Stats().Apps == 2 })
+	e.device(version5, admin, clientID("3")).alive()
+}

@@ -14,10 +14,11 @@ type sessions struct {
 	mu      sync.RWMutex
 	devices map[auth.DeviceID]*session
 	apps    map[appKey]*session
+	perApp  map[string]int // sessions by the app's name
 }
 
 func newSessions() sessions {
-	return sessions{devices: map[auth.DeviceID]*session{}, apps: map[appKey]*session{}}
+	return sessions{devices: map[auth.DeviceID]*session{}, apps: map[appKey]*session{}, perApp: map[string]int{}}
 }
 
 // put makes s the session of its client and gives the one that it replaces.
@@ -30,9 +31,18 @@ func (r *sessions) put(s *session) (old *session) {
 		return old
 	}
 	k := appKey{s.who.app.Name, s.who.clientID}
-	old = r.apps[k]
+	if old = r.apps[k]; old == nil {
+		r.perApp[k.app]++
+	}
 	r.apps[k] = s
 	return old
+}
+
+// crowded reports whether an app has so many sessions that another client of it may not have one.
+func (r *sessions) crowded(k appKey, limit int) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.perApp[k.app] >= limit && r.apps[k] == nil
 }
 
 // remove forgets s, unless another took over.
@@ -47,6 +57,9 @@ func (r *sessions) remove(s *session) {
 	}
 	if k := (appKey{s.who.app.Name, s.who.clientID}); r.apps[k] == s {
 		delete(r.apps, k)
+		if r.perApp[k.app]--; r.perApp[k.app] == 0 {
+			delete(r.perApp, k.app)
+		}
 	}
 }
 

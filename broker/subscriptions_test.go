@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -22,6 +23,7 @@ func TestDeviceSubscriptions(t *testing.T) {
 		{"things/IMEI/356726104408422/+", 0x87}, {"things/+/356726104408422/downlink", 0x87}, {downlinks + "/#", 0x87},
 		{"$share/g/" + downlinks, 0x87}, {"uplinks/IMEI/356726104408422", 0x87}, {"$SYS/#", 0x87}, {"events/gap", 0x87},
 		{"", 0x8f}, {"a#", 0x8f}, {"#/a", 0x8f}, {"a/b+", 0x8f}, {"$share/g", 0x8f}, {"$share//a", 0x8f}, {"$share/g/", 0x8f}, {"$share/+/a", 0x8f},
+		{"1/2/3/4/5/6/7/8", 0x87}, {"1/2/3/4/5/6/7/8/#", 0x8f}, {strings.Repeat("/", 8), 0x8f}, {"$share/g/1/2/3/4/5/6/7/8/9", 0x8f}, {strings.Repeat("a/", 2000), 0x8f},
 	} {
 		for _, version := range []byte{version311, version5} {
 			p := e.device(version)

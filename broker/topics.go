@@ -72,9 +72,13 @@ func appFilter(filter string) (group, inner string, ok bool) {
 	return group, inner, ok
 }
 
+// maxLevels of a filter. No topic has more than five, and each level costs a
+// node of the index, a hundred times the size of its byte in the packet.
+const maxLevels = 8
+
 // validFilter: a # is a whole level and the last, a + is a whole level.
 func validFilter(filter string) bool { // [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1]
-	if filter == "" {
+	if filter == "" || strings.Count(filter, "/") >= maxLevels {
 		return false
 	}
 	for rest, more := filter, true; more; {
