@@ -101,6 +101,9 @@ func checkConnect(pk *packets.Packet) *refused {
 	if name == "MQTT" && pk.ProtocolVersion != version311 && pk.ProtocolVersion != version5 || name == "MQIsdp" {
 		return &refused{code: codeVersion, reason: "MQTT 3.1.1 and 5 are spoken here"} // [MQTT-3.1.2-2]
 	}
+	if len(connect.Password) == 0 {
+		connect.PasswordFlag = false // none at all is what Mochi takes for an empty one, which is a wrong password like any other
+	}
 	if c := pk.ConnectValidate(); c != packets.CodeSuccess && c != packets.ErrProtocolViolationWillFlagNoPayload {
 		return &refused{code: c.Code, reason: c.Reason}
 	}

@@ -40,6 +40,7 @@ func TestConnackCodes(t *testing.T) {
 		{"wrong secret", login(imei.BaseName(), secret+"x"), 0x86, 4},
 		{"secret in another case", login(imei.BaseName(), strings.ToLower(secret)), 0x86, 4},
 		{"no password", func(pk *packets.Packet) { pk.Connect.PasswordFlag, pk.Connect.Password = false, nil }, 0x86, 4},
+		{"empty password", login(imei.BaseName(), ""), 0x86, 4},
 		{"unknown device", login("urn:dev:IMEI:999999999999999:", secret), 0x86, 4},
 		{"disabled device", login(imei2.BaseName(), secret), 0x86, 4},
 		{"something behind the base name", login(imei.BaseName()+"x", secret), 0x86, 4},
