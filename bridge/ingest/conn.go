@@ -14,7 +14,7 @@ import (
 // deadlines, and the read ahead that finds out whether the peer has left.
 type conn struct {
 	net.Conn
-	idle      atomic.Int64 // Unix ns since when; 0 while a request is on its way
+	idle      atomic.Int64 // Unix ns since when it is waited for; 0 while its request is answered
 	answering atomic.Bool  // its request was read whole
 	leave     func()
 
@@ -125,5 +125,6 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 func bodyRead(ctx context.Context) {
 	if c, ok := ctx.Value(connKey{}).(*conn); ok {
 		c.answering.Store(true)
+		c.idle.Store(0)
 	}
 }

@@ -29,7 +29,9 @@ func newConnections(limit int) *connections {
 }
 
 // track is the server's ConnState. A connection that has sent nothing yet
-// counts as idle: a device connects when it has something to send.
+// counts as idle: a device connects when it has something to send. One whose
+// request does not come to its end counts as idle after a while: else slow
+// senders could keep all others out.
 func (cs *connections) track(c net.Conn, state http.ConnState) {
 	own, ok := c.(*conn)
 	if !ok {
@@ -40,7 +42,7 @@ func (cs *connections) track(c net.Conn, state http.ConnState) {
 		own.answering.Store(false)
 		own.idle.Store(time.Now().UnixNano())
 	case http.StateActive:
-		own.idle.Store(0)
+		own.idle.Store(time.Now().Add(slowGrace - idleGrace).UnixNano())
 	}
 }
 
@@ -109,8 +111,9 @@ func (cs *connections) enter(c net.Conn) *conn {
 }
 
 const (
-	idleGrace  = time.Second // how long a connection may be idle before it can lose its place
-	idleSample = 64          // connections looked at, at random, for the one that must go
+	idleGrace  = time.Second     // how long a connection may be idle before it can lose its place
+	slowGrace  = 5 * time.Second // how long a request may take to arrive before its connection can
+	idleSample = 64              // connections looked at, at random, for the one that must go
 )
 
 // longestIdle is the longest idle of a random few: at the bound every accept

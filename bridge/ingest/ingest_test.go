@@ -342,6 +342,33 @@ func TestConnectionLimit(t *testing.T) {
 	}
 }
 
+// Senders of slow bodies do not keep the others out.
+func TestSlowBodiesGiveWay(t *testing.T) {
+	cs := newConnections(2)
+	peers := make([]*conn, 2)
+	for i := range peers {
+		a, b := net.Pipe()
+		defer b.Close()
+		peers[i] = cs.enter(a)
+		cs.track(peers[i], http.StateNew)
+		cs.track(peers[i], http.StateActive)
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	if cs.enter(a) != nil {
+		t.Fatal("a request that has just begun lost its place")
+	}
+	peers[0].idle.Store(time.Now().Add(-idleGrace - time.Second).UnixNano()) // as after slowGrace
+	bodyRead(withConn(context.Background(), peers[1]))
+	if cs.enter(a) == nil {
+		t.Fatal("a slow sender kept its place")
+	}
+	if _, ok := cs.all[peers[1]]; !ok {
+		t.Error("the one being answered lost its place")
+	}
+}
+
 // A stop finishes what is in flight.
 func TestStopFinishes(t *testing.T) {
 	u := &uplinks{verdict: uplink.Verdict{Outcome: uplink.Stored}, hold: make(chan struct{})}
