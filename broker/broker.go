@@ -20,6 +20,8 @@ type Broker struct {
 	count    counters
 	blind    atomic.Int64 // Unix ns until which the registry is not asked for labels
 
+	brokenLogged atomic.Int64 // Unix ns of the last packet logged that broke its decoder
+
 	mu      sync.Mutex
 	stopped bool
 	fronts  map[*front]struct{}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -87,6 +88,49 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 			if i := strings.Index(log, form); i >= 0 {
 				t.Errorf("the log holds the %s: …%s…", what, log[max(0, i-100):min(len(log), i+100)])
 			}
+		}
+	}
+}
+
+// Who has no login can write no line into the log of an operator, and a start
+// says nothing of Mochi.
+func TestLogOfAnOperator(t *testing.T) {
+	j := &journal{}
+	e := newEdge(t, logTo(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	for _, version := range []byte{version311, version5} {
+		p := e.dial(version)
+		p.send(connect(version, login("nobody", "x"), func(pk *packets.Packet) { pk.Connect.Keepalive = 1 }))
+		p.next(packets.Connack)
+		e.breakDecoder(version)
+	}
+	if err := e.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "log", j.String(), "")
+}
+
+func TestLogOfBrokenPacketsIsBounded(t *testing.T) {
+	j := &journal{}
+	e := newEdge(t, logTo(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	const n = 50
+	start := time.Now()
+	for range n {
+		e.breakDecoder(version5)
+	}
+	if got, most := strings.Count(j.String(), "packet broke its decoder"), 1+int(time.Since(start)/time.Second); got < 1 || got > most {
+		t.Errorf("%d lines, at most %d in that time", got, most)
+	}
+	equal(t, "counted", e.Stats().Panics, int64(n))
+}
+
+// breakDecoder logs in and sends a packet on which Mochi's decoder panics.
+func (e *edge) breakDecoder(version byte) {
+	e.t.Helper()
+	p := e.device(version)
+	p.hex("8206" + "0001" + "00" + "000161")
+	for {
+		if _, err := p.read(); err != nil {
+			return
 		}
 	}
 }

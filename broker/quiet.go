@@ -18,12 +18,23 @@ func harmless(key string) bool {
 	return false
 }
 
-// Enabled lets warnings and worse through, and the rest for those who debug.
-func (h quietHandler) Enabled(ctx context.Context, l slog.Level) bool { return h.next.Enabled(ctx, l) }
+// level is what Mochi's becomes: anybody without a login can have it warn, and
+// what it says of itself is of its hook only.
+func level(l slog.Level) slog.Level {
+	if l < slog.LevelError {
+		return min(l, slog.LevelDebug)
+	}
+	return l
+}
+
+// Enabled reports whether the handler below takes what Mochi's level becomes.
+func (h quietHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.next.Enabled(ctx, level(l))
+}
 
 // Handle passes the record on without what it may not say.
 func (h quietHandler) Handle(ctx context.Context, r slog.Record) error {
-	out := slog.NewRecord(r.Time, r.Level, "mochi: "+r.Message, r.PC)
+	out := slog.NewRecord(r.Time, level(r.Level), "mochi: "+r.Message, r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		if harmless(a.Key) {
 			out.AddAttrs(a)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -38,12 +39,21 @@ func (s *session) receive(fh *packets.FixedHeader) *ending {
 func (b *Broker) decode(cl *mqtt.Client, fh *packets.FixedHeader) (pk packets.Packet, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			b.count.panics.Add(1)
-			b.cfg.Log.Debug("packet broke its decoder", "type", packets.PacketNames[fh.Type], "remote", cl.Net.Remote, "panic", r)
+			b.broken(cl, fh, r)
 			err = packets.ErrMalformedPacket
 		}
 	}()
 	return cl.ReadPacket(fh)
+}
+
+// broken counts a packet that made the decoder panic, and logs one a second with how many there were.
+func (b *Broker) broken(cl *mqtt.Client, fh *packets.FixedHeader, r any) {
+	n := b.count.panics.Add(1)
+	now, last := time.Now().UnixNano(), b.brokenLogged.Load()
+	if now-last < int64(time.Second) || !b.brokenLogged.CompareAndSwap(last, now) {
+		return
+	}
+	b.cfg.Log.Debug("packet broke its decoder", "type", packets.PacketNames[fh.Type], "remote", cl.Net.Remote, "panic", r, "panics", n)
 }
 
 // goodbye is a client's DISCONNECT: only the plain one drops its will [MQTT-3.14.4-3].
