@@ -97,7 +97,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	})
 	metrics.MustRegister(newCollector(b.registry, b.broker))
 	b.api, err = api.New(api.Config{
-		Registry: b.registry, Client: b.store.Client, Keys: keys, CanStore: b.store.CanStore, Changed: b.fanout.Changed,
+		Registry: b.registry, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore, Changed: b.fanout.Changed,
 		Metrics: metrics, Log: b.log, Version: Version(),
 	})
 	return err

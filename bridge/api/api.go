@@ -36,7 +36,7 @@ type Config struct {
 	Metrics *prometheus.Registry // nil: one of its own
 	Log     *slog.Logger         // nil: nothing is logged
 	Version string
-	MaxLive int // clients of /v1/live at once; 0: 256
+	MaxLive int // clients of /v1/live at once; 0: 64
 }
 
 // API answers requests; make one with New.
@@ -49,6 +49,7 @@ type API struct {
 	log      *slog.Logger
 	metrics  *metrics
 	lives    chan struct{} // a place for each client of /v1/live
+	pages    chan struct{} // a place for each page of a stream being read
 
 	mux  *http.ServeMux
 	huma huma.API
@@ -57,7 +58,8 @@ type API struct {
 const (
 	maxBody     = 256 << 10 // no request needs more
 	opLimit     = 10 * time.Second
-	liveDefault = 256
+	liveDefault = 64
+	pagesAtOnce = 4 // pages of streams being read: one can be large
 )
 
 // New makes an API with all its operations. It asks nothing of Redis.
@@ -74,6 +76,7 @@ func New(c Config) (*API, error) {
 		c.MaxLive = liveDefault
 	}
 	a.lives = make(chan struct{}, c.MaxLive)
+	a.pages = make(chan struct{}, pagesAtOnce)
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
 	}

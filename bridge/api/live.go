@@ -21,6 +21,7 @@ const (
 	pollEvery      = 500 * time.Millisecond // without a nudge
 	heartbeatEvery = 15 * time.Second
 	liveRest       = 10 * time.Millisecond // between reads of what comes one by one
+	liveShare      = 2 * time.Millisecond  // longer for each client: together they read Redis no more often
 	liveWriteLimit = time.Minute           // a client that takes nothing for so long is cut off
 	manyStreams    = 8                     // above, a cursor is too long to go with every message
 )
@@ -141,7 +142,7 @@ func (l *liveStream) run(ctx context.Context) {
 	l.heartbeat = time.NewTicker(heartbeatEvery)
 	defer l.heartbeat.Stop()
 	for {
-		grown, soonest := l.grown(), time.Now().Add(liveRest)
+		grown, soonest := l.grown(), time.Now().Add(liveRest+time.Duration(len(l.api.lives))*liveShare)
 		again, err := l.pass(ctx)
 		if err != nil || l.beat() != nil {
 			return

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -19,6 +20,8 @@ const (
 	idleLimit   = 2 * time.Minute
 	maxHeader   = 256 << 10       // a cursor for 4096 partitions must fit
 	stopLimit   = 5 * time.Second // for requests in flight, at the stop
+
+	maxConnections = 1024 // open at once: nobody needs a key to connect, and devices need descriptors too
 )
 
 type stoppingKey struct{}
@@ -46,7 +49,7 @@ func (a *API) Serve(ctx context.Context, ln net.Listener) error {
 		},
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ln) }()
+	go func() { failed <- server.Serve(&bounded{Listener: ln, places: make(chan struct{}, maxConnections)}) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve api: %w", err)
@@ -65,4 +68,36 @@ func (a *API) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("stop api: %w", err)
 	}
 	return nil
+}
+
+// bounded closes the connections beyond its places as they come.
+type bounded struct {
+	net.Listener
+	places chan struct{}
+}
+
+func (b *bounded) Accept() (net.Conn, error) {
+	for {
+		c, err := b.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case b.places <- struct{}{}:
+			return &placed{Conn: c, leave: sync.OnceFunc(func() { <-b.places })}, nil
+		default:
+			_ = c.Close() // it was never ours
+		}
+	}
+}
+
+// placed is a connection with a place, which its end frees.
+type placed struct {
+	net.Conn
+	leave func()
+}
+
+func (p *placed) Close() error {
+	p.leave()
+	return p.Conn.Close()
 }

@@ -155,6 +155,12 @@ type readPage struct {
 // end, or the request has cost enough.
 func (a *API) page(ctx context.Context, k kind, f filter, base cursor, limit int) (readPage, error) {
 	app := callerOf(ctx).app
+	select {
+	case a.pages <- struct{}{}:
+		defer func() { <-a.pages }()
+	case <-ctx.Done():
+		return readPage{}, ctx.Err()
+	}
 	follow := newFollower(a.client, a.keys, []kind{k}, f.partitions)
 	follow.seek(base)
 	var page readPage

@@ -33,14 +33,15 @@ type Config struct {
 	Probe    []string      // keys that CanStore writes, one for each slot in use; empty: one key
 }
 
-// Store is an open Redis. Both clients give up within half a second (Blocking:
+// Store is an open Redis. Its clients give up within half a second (Blocking:
 // beyond the time it was asked to block) and obey the context's deadline.
 //
 // Neither sends a command twice, except on a cluster, where go-redis follows a
 // MOVED and repeats after a broken connection in the same loop: what is written
 // must be safe to write twice.
 type Store struct {
-	Client   redis.UniversalClient
+	Client   redis.UniversalClient // for devices' messages
+	Reader   redis.UniversalClient // for what apps ask for: their reads must not keep a message waiting for a connection
 	Blocking redis.UniversalClient // for XREAD BLOCK and SUBSCRIBE, which hold a connection
 	Kind     string
 
@@ -82,7 +83,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s.describe = t.String()
-	s.Client, s.Blocking = t.client(), t.blocking()
+	s.Client, s.Reader, s.Blocking = t.client(), t.client(), t.blocking()
 	if err := s.check(ctx, t, c.Patience); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -134,7 +135,7 @@ func (s *Store) Run(ctx context.Context) error {
 // Everything else that uses the store must have stopped before.
 func (s *Store) Close() error {
 	var errs []error
-	for _, c := range []redis.UniversalClient{s.Client, s.Blocking} {
+	for _, c := range []redis.UniversalClient{s.Client, s.Reader, s.Blocking} {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}
