@@ -33,7 +33,7 @@ type Config struct {
 	// Retained gives the retained messages that match a new subscription's
 	// filter (never a shared one). It must not block. nil: there are none.
 	Retained func(filter string) []Message
-	// Reject is told of refused logins and of publishes to foreign topics. It must not block.
+	// Reject is told of refused logins, publishes to foreign topics and packets too large. It must not block.
 	Reject func(Refusal)
 	// OnGap is told when a session missed messages. It must neither block nor call the broker.
 	OnGap func(Gap)
@@ -101,12 +101,12 @@ type Message struct {
 	Retain  bool          // for subscriptions with Retain As Published
 }
 
-// Refusal is a login or publish that was refused here, before any verdict.
+// Refusal is a login, publish or packet that was refused here, before any verdict.
 type Refusal struct {
 	Device auth.DeviceID // who it claimed to be, or logged in as; "" unknown or an app
 	App    string        // the app's name as given
 	Remote string
-	Reason string // short stable code: login, login-unavailable, will, topic, token
+	Reason string // short stable code: login, will, topic, token, too-large
 	Detail string // one line; never a password or token
 	Body   []byte // of a publish; valid only during the call
 }

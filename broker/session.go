@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -118,7 +119,21 @@ func (s *session) unread(err error) ending {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return endKeepAlive
 	}
+	if errors.Is(err, packets.ErrPacketTooLarge) {
+		s.tellTooLarge()
+	}
 	return protocolEnding(err)
+}
+
+// tellTooLarge leaves a trace of a packet beyond the limit: a 3.1.1 client
+// learns only that it was cut, and its engineer should not have to guess.
+func (s *session) tellTooLarge() {
+	r := Refusal{Device: s.who.device, Remote: s.cl.Net.Remote, Reason: "too-large",
+		Detail: fmt.Sprintf("packet larger than the %d bytes that are taken", s.b.cfg.MaxPacket)}
+	if s.who.app != nil {
+		r.App = s.who.app.Name
+	}
+	s.b.cfg.Reject(r)
 }
 
 // protocolEnding tells what is wrong with a packet, where that is what is wrong.

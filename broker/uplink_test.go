@@ -264,5 +264,9 @@ func TestPacketSize(t *testing.T) {
 		receive(t, e.uplinks)
 		p.raw([]byte{0x32, 0xff, 0xff, 0xff, 0x7f}) // 256 MiB to come: they are not waited for
 		p.closed(code)
+		r := receive(t, e.rejects)
+		if r.Device != imei || r.Reason != "too-large" || !strings.Contains(r.Detail, "2000 bytes") || r.Remote == "" {
+			t.Errorf("reject %+v", r)
+		}
 	}
 }
