@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,9 +76,13 @@ func outcome(v uplink.Verdict) broker.Outcome {
 
 // rejectMQTT writes what the broker refused by itself to the rejects stream.
 func (b *Bridge) rejectMQTT(r broker.Refusal) {
+	detail := r.Detail
+	if r.App != "" { // as given, perhaps by a stranger
+		detail = fmt.Sprintf("app %.64q: %s", r.App, detail)
+	}
 	b.uplinks.Reject(uplink.Reject{
 		Device: string(r.Device), Via: uplink.MQTT, At: time.Now(),
-		Reason: r.Reason, Detail: r.Detail, Remote: r.Remote, Body: r.Body,
+		Reason: r.Reason, Detail: detail, Remote: r.Remote, Body: r.Body,
 	})
 }
 
