@@ -96,7 +96,7 @@ func (cs *connections) enter(c net.Conn) *conn {
 	cs.mu.Lock()
 	var oldest *conn
 	if cs.max > 0 && len(cs.all) >= cs.max {
-		if oldest = cs.longestIdle(); oldest == nil {
+		if oldest = cs.longestIdle(time.Now()); oldest == nil {
 			cs.mu.Unlock()
 			cs.turnedAway.Inc()
 			return nil
@@ -118,8 +118,8 @@ const (
 
 // longestIdle is the longest idle of a random few: at the bound every accept
 // comes here, and looking at all of them would be the attacker's lever.
-func (cs *connections) longestIdle() (oldest *conn) {
-	since := time.Now().Add(-idleGrace).UnixNano()
+func (cs *connections) longestIdle(now time.Time) (oldest *conn) {
+	since := now.Add(-idleGrace).UnixNano()
 	looked := 0
 	for c := range cs.all {
 		if t := c.idle.Load(); t != 0 && t < since {
