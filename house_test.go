@@ -35,6 +35,7 @@ var house = []struct {
 	{"bridge/flags", nil},
 	{"bridge/fleet", nil},
 	{"bridge/fanout", []string{"bridge/uplink", "broker", "auth"}},
+	{"bridge/stream", []string{"auth"}},
 	{"bridge/ingest", []string{"bridge/uplink"}},
 	{"bridge/uplink", []string{"auth", "senml"}},
 	{"bridge/store", nil},
