@@ -75,6 +75,7 @@ type lane struct {
 	in        chan entry
 	batch     []entry
 	cmd       []any
+	committed []Committed
 }
 
 func newLane(cfg *Config, stored *state, node string, p, i int) *lane {
@@ -205,11 +206,15 @@ type Commit struct {
 	Entries   []Committed
 }
 
-// Committed is one stored uplink.
+// Committed is one stored uplink: what its entry says, but for the token.
 type Committed struct {
-	ID     string
-	Device auth.DeviceID
-	Pack   []byte
+	ID       string
+	Device   auth.DeviceID
+	Via      Via
+	At       int64 // receipt, Unix ms
+	Unsigned bool
+	Pack     []byte
+	Raw      []byte // nil unless Config.KeepRaw
 }
 
 // announce tells OnCommit of what the batch added to the stream.
@@ -217,11 +222,22 @@ func (l *lane) announce(prev string, batch []entry, answers []string) {
 	if l.cfg.OnCommit == nil {
 		return
 	}
-	c := Commit{Partition: l.partition, Prev: prev}
+	l.committed = l.committed[:0]
 	for i, a := range answers {
 		if id := storedID(a); id != "" {
-			c.Entries = append(c.Entries, Committed{ID: id, Device: batch[i].u.id, Pack: batch[i].u.normalised})
+			l.committed = append(l.committed, batch[i].u.committed(l.cfg, id))
 		}
 	}
-	l.cfg.OnCommit(c)
+	l.cfg.OnCommit(Commit{Partition: l.partition, Prev: prev, Entries: l.committed})
+	clear(l.committed) // they are views of what is pooled
+}
+
+func (u *uplink) committed(cfg *Config, id string) Committed {
+	c := Committed{
+		ID: id, Device: u.id, Via: u.msg.Via, At: u.at.UnixMilli(), Unsigned: u.proof.Unsigned, Pack: u.normalised,
+	}
+	if cfg.KeepRaw {
+		c.Raw = u.msg.Body
+	}
+	return c
 }
