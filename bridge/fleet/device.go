@@ -2,8 +2,9 @@
 // HTTP and MQTT, measures the answers, and keeps a record of what was acknowledged.
 //
 // Which function do I want? Load sends as fast as it is answered or at a given rate, for measuring. Numbered sends every
-// message until it is acknowledged, for proving that what was acknowledged is stored. Subscriber counts what an app gets, and
-// Idle holds connections that do nothing. API registers devices and apps.
+// message until it is acknowledged, for proving that what was acknowledged is stored. Subscriber counts what an app gets,
+// Sequence holds it against the order that Stamps gave to what a Load sent, and Idle holds connections that do nothing. API
+// registers devices and apps.
 //
 // It knows only the wire. It shares no code with the parts that answer it, so that a mistake there is not repeated here.
 package fleet

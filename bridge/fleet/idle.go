@@ -31,7 +31,7 @@ func Hold(ctx context.Context, addr string, logins []Login) (*Idle, error) {
 
 func (i *Idle) add(ctx context.Context, addr string, login Login) error {
 	l := &link{addr: addr, timeout: 10 * time.Second}
-	if _, err := handshake(ctx, l, login, 64); err != nil {
+	if _, _, err := handshake(ctx, l, login, 64); err != nil {
 		return err
 	}
 	_ = l.conn.SetDeadline(time.Time{})

@@ -35,39 +35,39 @@ func (c *mqttConn) connect(ctx context.Context) error {
 		c.free = append(c.free, uint16(len(c.slots)-i))
 	}
 	var err error
-	c.reader, err = handshake(ctx, &c.link, c.login, 1<<10)
+	c.reader, _, err = handshake(ctx, &c.link, c.login, 1<<10)
 	return err
 }
 
-// handshake connects and waits for a CONNACK that says yes.
-func handshake(ctx context.Context, l *link, login Login, readSize int) (*packetReader, error) {
+// handshake connects and waits for a CONNACK that says yes. present is its session present flag.
+func handshake(ctx context.Context, l *link, login Login, readSize int) (reader *packetReader, present bool, err error) {
 	if err := l.open(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	l.extend(time.Now())
 	if _, err := l.conn.Write(appendConnect(nil, login)); err != nil {
 		l.close()
-		return nil, fmt.Errorf("write connect: %w", err)
+		return nil, false, fmt.Errorf("write connect: %w", err)
 	}
-	reader := newPacketReader(l.conn, readSize)
-	if err := expectConnack(reader); err != nil {
+	reader = newPacketReader(l.conn, readSize)
+	if present, err = expectConnack(reader); err != nil {
 		l.close()
-		return nil, err
+		return nil, false, err
 	}
-	return reader, nil
+	return reader, present, nil
 }
 
-func expectConnack(reader *packetReader) error {
+func expectConnack(reader *packetReader) (present bool, err error) {
 	first, rest, err := reader.next()
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case first != packetConnack || len(rest) != 2:
-		return fmt.Errorf("connack: %w", errProtocol)
+		return false, fmt.Errorf("connack: %w", errProtocol)
 	case rest[1] != 0:
-		return RefusedError{Packet: "connect", Code: rest[1]}
+		return false, RefusedError{Packet: "connect", Code: rest[1]}
 	}
-	return nil
+	return rest[0]&1 != 0, nil
 }
 
 func (c *mqttConn) inFlight() int { return len(c.slots) - len(c.free) }

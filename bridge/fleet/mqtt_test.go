@@ -271,3 +271,58 @@ func TestNumberedMQTTRefused(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A paused subscriber takes no more than one read, and goes on where it was.
+func TestSubscriberPauses(t *testing.T) {
+	_, server, addr := serveMQTT(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	all := make(chan struct{})
+	var messages atomic.Int64
+	s, err := Subscribe(ctx, SubscriberConfig{
+		Addr: addr, Login: Login{ClientID: "app", Username: "app"}, Filter: "#", QoS: 1,
+		OnMessage: func(_, _ []byte) {
+			if messages.Add(1) == 20 {
+				close(all)
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Pause()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	client, _ := server.Clients.Get("app")
+	for range 20 {
+		if err := server.Publish("uplinks/1", nil, false, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := client.State.Inflight.Len(); n != 20 {
+		t.Errorf("%d messages unacknowledged by a paused subscriber", n)
+	}
+	s.Resume()
+	<-all
+	s.Pause()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("the end while paused: %v", err)
+	}
+}
+
+func TestSubscriberKept(t *testing.T) {
+	_, _, addr := serveMQTT(t, nil)
+	for i, want := range []bool{false, true} {
+		s, err := Subscribe(t.Context(), SubscriberConfig{
+			Addr: addr, Login: Login{ClientID: "app", Username: "app", Keep: true}, Filter: "#", QoS: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Present() != want {
+			t.Errorf("connection %d: present %v", i, s.Present())
+		}
+		s.link.close()
+	}
+}

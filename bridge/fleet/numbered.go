@@ -13,6 +13,7 @@ type NumberedConfig struct {
 	Via     Via
 	Addr    string
 	Devices []Device
+	First   int           // number of each device's first message: how many it sent before
 	Count   int           // messages of each device; 0: until ctx ends
 	Window  int           // MQTT: messages in flight of each device; 0 is 1
 	Epoch   time.Time     // the time of each device's message 0, the next is a millisecond later; zero is the start of the run
@@ -60,12 +61,14 @@ func (n *Numbered) Run(ctx context.Context) error {
 func (n *Numbered) link() link { return link{addr: n.cfg.Addr, timeout: n.cfg.Timeout} }
 
 // wanted says whether a device has a message of this number to send.
-func (n *Numbered) wanted(number int) bool { return n.cfg.Count == 0 || number < n.cfg.Count }
+func (n *Numbered) wanted(number int) bool {
+	return n.cfg.Count == 0 || number < n.cfg.First+n.cfg.Count
+}
 
 func (n *Numbered) postAll(ctx context.Context, d Device) error {
 	c := httpConn{link: n.link()}
 	defer c.close()
-	for number := 0; n.wanted(number) && ctx.Err() == nil; number++ {
+	for number := n.cfg.First; n.wanted(number) && ctx.Err() == nil; number++ {
 		if err := n.post(ctx, &c, d, Number{d.ID, number}); err != nil {
 			return err
 		}

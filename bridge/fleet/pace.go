@@ -42,13 +42,18 @@ func (p *pace) take(now time.Time) (start time.Time, ok bool) {
 	return start, true
 }
 
-// gatePause is how often a closed gate is asked again.
+// gatePause is how often a closed gate is asked again, by each of up to eight connections; more ask less often, so that asking
+// costs the same whatever their number.
 const gatePause = 250 * time.Microsecond
+
+func (l *Load) gatePause() time.Duration {
+	return gatePause * time.Duration(max(l.cfg.Connections/8, 1))
+}
 
 // wait sleeps until the next message is due; false says that there is none.
 func (p *pace) wait(ctx context.Context) bool {
 	for p.load.isHeld() {
-		if !p.load.sleep(ctx, gatePause) {
+		if !p.load.sleep(ctx, p.load.gatePause()) {
 			return false
 		}
 	}

@@ -27,7 +27,7 @@ type publisher struct {
 }
 
 func (n *Numbered) publishAll(ctx context.Context, d Device) error {
-	p := publisher{Numbered: n, link: n.link(), device: d}
+	p := publisher{Numbered: n, link: n.link(), device: d, next: n.cfg.First}
 	defer p.link.close()
 	var pause time.Duration
 	for ctx.Err() == nil && (n.wanted(p.next) || len(p.pending) > 0) {
@@ -54,7 +54,7 @@ func (n *Numbered) publishAll(ctx context.Context, d Device) error {
 // converse is one connection: what was not acknowledged on the last one first, then new messages until there are no more.
 func (p *publisher) converse(ctx context.Context) (err error) {
 	login := Login{ClientID: p.device.ID, Username: p.device.BaseName(), Password: p.device.Secret, Keep: true}
-	if p.reader, err = handshake(ctx, &p.link, login, 1<<10); err != nil {
+	if p.reader, _, err = handshake(ctx, &p.link, login, 1<<10); err != nil {
 		return err
 	}
 	p.repeat(len(p.pending))

@@ -19,7 +19,7 @@ type SubscriberConfig struct {
 	OnMessage func(topic, payload []byte)
 }
 
-// Subscriber is an app's MQTT client that does nothing but count and acknowledge.
+// Subscriber is an app's MQTT client that does nothing but count and acknowledge, and may be told to stall.
 type Subscriber struct {
 	cfg      SubscriberConfig
 	link     link
@@ -27,6 +27,8 @@ type Subscriber struct {
 	out      []byte
 	received atomic.Uint64
 	bytes    atomic.Uint64
+	present  bool
+	pause    atomic.Pointer[chan struct{}] // closed by Resume; nil: it is not paused
 }
 
 // Subscribe connects and returns when the subscription is granted. What comes is taken by Run. The end of ctx closes the
@@ -37,7 +39,7 @@ func Subscribe(ctx context.Context, cfg SubscriberConfig) (*Subscriber, error) {
 	}
 	s := &Subscriber{cfg: cfg, link: link{addr: cfg.Addr, timeout: cfg.Timeout}}
 	var err error
-	if s.reader, err = handshake(ctx, &s.link, cfg.Login, 64<<10); err != nil {
+	if s.reader, s.present, err = handshake(ctx, &s.link, cfg.Login, 64<<10); err != nil {
 		return nil, fmt.Errorf("connect subscriber: %w", err)
 	}
 	if err := s.subscribe(); err != nil {
@@ -57,7 +59,7 @@ func (s *Subscriber) subscribe() error {
 		switch {
 		case err != nil:
 			return err
-		case first&0xf0 == packetPublish: // retained messages may come first
+		case first&0xf0 == packetPublish: // retained messages, and those of a kept session, may come first
 			if err := s.take(first, rest); err != nil {
 				return err
 			}
@@ -66,7 +68,7 @@ func (s *Subscriber) subscribe() error {
 		case rest[2] > 2:
 			return RefusedError{Packet: "subscribe", Code: rest[2]}
 		default:
-			return nil
+			return s.acknowledge() // else a window that those filled would stay full
 		}
 	}
 }
@@ -80,7 +82,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	conn := s.link.conn
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 	for {
-		err := s.next()
+		err := s.next(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -91,7 +93,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 }
 
 // next takes all messages of one read, and acknowledges them in one write.
-func (s *Subscriber) next() error {
+func (s *Subscriber) next(ctx context.Context) error {
 	for more := true; more; more = s.reader.buffered() {
 		first, rest, err := s.reader.next()
 		if err != nil {
@@ -103,6 +105,12 @@ func (s *Subscriber) next() error {
 			}
 		}
 	}
+	s.stall(ctx)
+	return s.acknowledge()
+}
+
+// acknowledge writes the acknowledgements that are due.
+func (s *Subscriber) acknowledge() error {
 	if len(s.out) == 0 {
 		return nil
 	}
@@ -110,6 +118,32 @@ func (s *Subscriber) next() error {
 	s.out = s.out[:0]
 	return err
 }
+
+// stall waits as long as the subscriber is paused.
+func (s *Subscriber) stall(ctx context.Context) {
+	if over := s.pause.Load(); over != nil {
+		select {
+		case <-*over:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Pause has the subscriber stop acknowledging and reading, but for one read that may be under way, until Resume.
+func (s *Subscriber) Pause() {
+	over := make(chan struct{})
+	s.pause.CompareAndSwap(nil, &over)
+}
+
+// Resume ends a pause.
+func (s *Subscriber) Resume() {
+	if over := s.pause.Swap(nil); over != nil {
+		close(*over)
+	}
+}
+
+// Present says whether the broker still had a session of this client (Login.Keep).
+func (s *Subscriber) Present() bool { return s.present }
 
 // take counts a PUBLISH, and prepares its acknowledgement if it wants one.
 func (s *Subscriber) take(first byte, rest []byte) error {
