@@ -16,6 +16,7 @@ import (
 	"m2mbridge/bridge/api"
 	"m2mbridge/bridge/fanout"
 	"m2mbridge/bridge/ingest"
+	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/store"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
@@ -30,6 +31,9 @@ type Bridge struct {
 	registry  *auth.Registry
 	uplinks   *uplink.Service
 	fanout    *fanout.Fanout
+	sessions  *session.Keeper
+	shares    *session.Share
+	watch     *session.Watch
 	ingest    *ingest.Server
 	broker    *broker.Broker
 	api       *api.API
@@ -83,13 +87,17 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
+	b.fanout = fanout.New(fanout.Config{
+		Client: b.store.Client, Reader: b.store.Reader, Blocking: b.store.Blocking, Keys: keys,
+		Log: b.log, MaxEvents: b.cfg.EventsMax,
+	})
+	b.sessions = session.NewKeeper(session.Config{Client: b.store.Client, Reader: b.store.Reader, Keys: keys, Node: nodeName()})
+	b.shares = session.NewShare(b.store.Client, keys)
+	b.watch = session.NewWatch(b.watchConfig(keys, metrics))
 	if b.broker, err = broker.New(b.brokerConfig(tlsConfig)); err != nil {
 		return fmt.Errorf("make broker: %w", err)
 	}
-	b.fanout = fanout.New(fanout.Config{
-		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys,
-		Deliver: b.broker, Log: b.log, MaxEvents: b.cfg.EventsMax,
-	})
+	b.fanout.DeliverTo(b.broker) // which reads from it
 	b.ingest = ingest.New(ingest.Config{
 		Uplinks: b.uplinks, Log: b.log, MaxBody: int64(b.cfg.MaxBody), MaxConnections: b.cfg.HTTPMaxConnections,
 		HeaderTimeout: b.cfg.HTTPHeaderTimeout, ReadTimeout: b.cfg.HTTPReadTimeout, IdleTimeout: b.cfg.HTTPIdleTimeout,
@@ -97,7 +105,8 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	})
 	metrics.MustRegister(newCollector(b.registry, b.broker))
 	b.api, err = api.New(api.Config{
-		Registry: b.registry, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore, Changed: b.fanout.Changed,
+		Registry: b.registry, Sessions: b.sessions, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
+		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
 		Metrics: metrics, Log: b.log, Version: Version(),
 	})
 	return err
@@ -112,6 +121,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("store", b.store.Run)
 	workers.run("registry", b.registry.Run)
 	workers.run("uplinks", b.uplinks.Run)
+	workers.run("sessions", b.watch.Run)
+	workers.run("mqtt", b.broker.Run) // saves what the edges leave, when they have stopped
 	tailing := make(chan struct{})
 	workers.run("fanout", func(ctx context.Context) error { return b.fanout.Run(ctx, func() { close(tailing) }) })
 

@@ -43,6 +43,8 @@ type Config struct {
 	MQTTReceiveMaximum int    `name:"mqtt-receive-maximum" env:"M2M_MQTT_RECEIVE_MAXIMUM" default:"64" group:"MQTT" help:"Publishes of QoS 1 and 2 that one client may have unacknowledged, 1 to 65535."`
 	MQTTMaxPacket      Size   `name:"mqtt-max-packet" env:"M2M_MQTT_MAX_PACKET" default:"0" placeholder:"SIZE" group:"MQTT" help:"Largest packet taken from a client. 0: --max-body and 4KiB for topic and properties."`
 
+	SessionExpiry time.Duration `name:"session-expiry" env:"M2M_SESSION_EXPIRY" default:"168h" group:"MQTT" help:"Longest time that an app's session is kept without a connection; it is what a 3.1.1 client with clean session 0 gets. 0: none outlives its connection."`
+
 	API       string `name:"api" env:"M2M_API" default:"127.0.0.1:8081" placeholder:"ADDR" group:"API" help:"Address for apps: API, metrics, health."`
 	AdminKey  string `name:"admin-key" env:"M2M_ADMIN_KEY" secret:"" placeholder:"KEY" group:"API" help:"Key of the admin, who may do everything. Empty: generated at start and printed once."`
 	SecretKey string `name:"secret-key" env:"M2M_SECRET_KEY" secret:"" placeholder:"KEY" group:"API" help:"Encrypts devices' secrets in Redis; the same on all nodes. Empty: they are kept as they are."`

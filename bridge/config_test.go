@@ -14,7 +14,7 @@ func TestDefaultConfig(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Errorf("the defaults are refused: %v", err)
 	}
-	if c.Partitions != 1 || c.MaxBody != 64<<10 || c.UplinksAge != 168*time.Hour || !c.TrailingNUL {
+	if c.Partitions != 1 || c.MaxBody != 64<<10 || c.UplinksAge != 168*time.Hour || c.SessionExpiry != 168*time.Hour || !c.TrailingNUL {
 		t.Errorf("%+v", c)
 	}
 	if c.MaxPacket() != 68<<10 {
@@ -38,6 +38,8 @@ func TestValidate(t *testing.T) {
 		{"receive maximum", func(c *bridge.Config) { c.MQTTReceiveMaximum = 65536 }, "mqtt-receive-maximum: 65536 is above"},
 		{"rate", func(c *bridge.Config) { c.DeviceRate = -0.5 }, "device-rate: -0.5 is not between"},
 		{"age", func(c *bridge.Config) { c.UplinksAge = -time.Second }, "uplinks-age: -1s is negative"},
+		{"session expiry", func(c *bridge.Config) { c.SessionExpiry = -time.Second }, "session-expiry: -1s is negative"},
+		{"session expiry for ever", func(c *bridge.Config) { c.SessionExpiry = 1193047 * time.Hour }, "session-expiry: 1193047h0m0s is above 1193046h0m0s"},
 		{"address", func(c *bridge.Config) { c.HTTP = "8080" }, `http: "8080" is no host:port`},
 		{"same address", func(c *bridge.Config) { c.API = c.HTTP }, "api: 127.0.0.1:8080 is the address of http too"},
 		{"no listener", func(c *bridge.Config) { c.HTTP, c.API, c.MQTT = "off", "off", "" }, "at least one listener"},

@@ -59,7 +59,8 @@ func (c *collector) samples() []sample {
 		{"m2mbridge_mqtt_published_total", "Publishes of MQTT clients.", count, float64(b.Published)},
 		{"m2mbridge_mqtt_delivered_total", "Messages given to MQTT connections.", count, float64(b.Delivered)},
 		{"m2mbridge_mqtt_gaps_total", "Times a session was told that it missed messages.", count, float64(b.Gaps)},
-		{"m2mbridge_mqtt_missed_total", "Messages that sessions missed.", count, float64(b.Missed)},
+		{"m2mbridge_mqtt_missed_total", "Entries of streams that sessions missed.", count, float64(b.Missed)},
+		{"m2mbridge_mqtt_pages_total", "Pages of streams read for sessions that were behind.", count, float64(b.Pages)},
 	}
 }
 

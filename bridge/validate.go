@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -76,6 +77,10 @@ func (c *Config) checkRanges() error {
 	return errors.Join(errs...)
 }
 
+// maxSessionExpiry is the longest that MQTT can say without saying for ever
+// (MQTT 5 §3.1.2.11.2), in whole hours.
+const maxSessionExpiry = (math.MaxUint32 - 1) * time.Second / time.Hour * time.Hour
+
 func (c *Config) checkDurations() error {
 	var errs []error
 	for _, d := range []struct {
@@ -84,11 +89,14 @@ func (c *Config) checkDurations() error {
 	}{
 		{"uplinks-age", c.UplinksAge}, {"tolerance", c.Tolerance},
 		{"http-header-timeout", c.HTTPHeaderTimeout}, {"http-read-timeout", c.HTTPReadTimeout},
-		{"http-idle-timeout", c.HTTPIdleTimeout},
+		{"http-idle-timeout", c.HTTPIdleTimeout}, {"session-expiry", c.SessionExpiry},
 	} {
 		if d.value < 0 {
 			errs = append(errs, refuse(d.key, "%v is negative", d.value))
 		}
+	}
+	if c.SessionExpiry > maxSessionExpiry {
+		errs = append(errs, refuse("session-expiry", "%v is above %v", c.SessionExpiry, maxSessionExpiry))
 	}
 	return errors.Join(errs...)
 }

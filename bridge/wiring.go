@@ -3,11 +3,14 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 	"m2mbridge/senml"
@@ -28,7 +31,7 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 		DeviceRate: c.DeviceRate, DeviceBurst: c.DeviceBurst,
 		MaxBody: int(c.MaxBody), RevealUnknown: c.RevealUnknown, TrailingNUL: c.TrailingNUL, UnsignedFrom: c.UnsignedFrom,
 		Metrics:  uplink.NewMetrics(metrics),
-		OnCommit: func(done uplink.Commit) { b.fanout.Committed(done) },
+		OnCommit: func(done uplink.Commit) { b.fanout.Committed(done) }, // which is made later
 	}
 }
 
@@ -37,10 +40,28 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 	return broker.Config{
 		Registry: b.registry, Log: b.log, TLS: tlsConfig,
 		Submit: b.submit, Reject: b.rejectMQTT,
-		OnGap:     func(g broker.Gap) { b.fanout.Gap(g) },
-		MaxPacket: int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,
+		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap,
+		SessionExpiry: c.SessionExpiry,
+		MaxPacket:     int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,
 		ShutdownGrace: grace,
 	}
+}
+
+func (b *Bridge) watchConfig(keys auth.Keyspace, metrics prometheus.Registerer) session.WatchConfig {
+	c := b.cfg
+	return session.WatchConfig{
+		Client: b.store.Client, Keys: keys, Apps: b.registry, Keeper: b.sessions, Metrics: metrics, Log: b.log,
+		UplinksMax: c.UplinksMax, UplinksAge: c.UplinksAge, RejectsMax: c.RejectsMax, EventsMax: c.EventsMax,
+	}
+}
+
+// nodeName tells this process from others on this machine and elsewhere.
+func nodeName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown" // the name is for people only
+	}
+	return host + ":" + strconv.Itoa(os.Getpid())
 }
 
 // submit hands a device's publish to the uplink path.

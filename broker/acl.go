@@ -98,15 +98,15 @@ func (b *Broker) maySubscribe(a *access, filter string) byte {
 
 // mayRead is asked again for each message and each app: what a wildcard let in
 // on SUBSCRIBE is not yet seen. It is not sure when the registry cannot be asked.
-func (b *Broker) mayRead(a *access, m *shared) (may, sure bool) {
-	if a.rights&m.needs == 0 {
+func (b *Broker) mayRead(a *access, m *Message) (may, sure bool) {
+	if a.rights&neededFor(m.Topic) == 0 {
 		return false, true
 	}
 	if len(a.app.Devices) == 0 {
 		return true, true
 	}
 	if m.Device == "" {
-		return false, true
+		return m.App == a.app.Name, true // about itself
 	}
 	may, err := b.sees(a, m.Device)
 	return may && err == nil, err == nil
@@ -125,6 +125,9 @@ func (b *Broker) sees(a *access, id auth.DeviceID) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), labelWait)
 	defer cancel()
 	sees, err := b.cfg.Registry.Sees(ctx, a.app, id)
+	if err != nil && !unsure(err) { // the device's record is damaged: what labels it has nobody can say, ever
+		return false, nil
+	}
 	if err != nil {
 		b.blind.Store(time.Now().Add(blindFor).UnixNano())
 	}

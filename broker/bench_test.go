@@ -52,7 +52,8 @@ type contestant struct {
 }
 
 func contestants(b *testing.B) []contestant {
-	ours, err := New(Config{Registry: anybody{}, MaxQueue: 1 << 20, Submit: func(_ Uplink, done func(Outcome)) { done(Outcome{}) }})
+	played := &tape{ring: 4096}
+	ours, err := New(Config{Registry: anybody{}, Source: played, Submit: func(_ Uplink, done func(Outcome)) { done(Outcome{}) }})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,11 +86,11 @@ func contestants(b *testing.B) []contestant {
 			go func() { _ = bare.EstablishConnection("tcp", nc) }()
 		}
 	}()
-	n := 0
 	return []contestant{
 		{"ours", ln.Addr().String(), func(topic string, payload []byte) {
-			n++
-			ours.Deliver([]Message{{Topic: topic, Payload: payload, ID: fmt.Sprintf("1700000000000-%d", n), Device: imei}})
+			m := &Message{Topic: topic, Payload: payload, Device: imei}
+			played.add(m)
+			ours.Deliver(0, []*Message{m}, m.position())
 		}},
 		{"mochi", mln.Addr().String(), func(topic string, payload []byte) { _ = bare.Publish(topic, payload, false, 1) }},
 	}

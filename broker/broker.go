@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -17,8 +18,16 @@ type Broker struct {
 	index    index
 	flusher  flusher
 	changes  changes
-	count    counters
-	blind    atomic.Int64 // Unix ns until which the registry is not asked for labels
+	catchUp  catchUp
+	saver    saver
+	// delivered is how far Deliver has come in each stream.
+	delivered  marks
+	tops       map[Stream][]string // first levels of topics whose messages come from a stream
+	background sync.WaitGroup      // work of groups
+	finished   atomic.Bool         // Run has ended, or is about to
+	logins     logins
+	count      counters
+	blind      atomic.Int64 // Unix ns until which the registry is not asked for labels
 
 	brokenLogged atomic.Int64 // Unix ns of the last packet logged that broke its decoder
 
@@ -38,6 +47,10 @@ func New(cfg Config) (*Broker, error) {
 	b.sessions = newSessions()
 	b.index = newIndex()
 	b.changes = newChanges()
+	b.catchUp.b, b.catchUp.reads = b, make(chan struct{}, pagesAtOnce)
+	b.saver = newSaver()
+	b.logins.seed = maphash.MakeSeed()
+	b.tops = topsOf(cfg.Source)
 	if b.mochi, err = newMochi(&b.cfg); err != nil {
 		return nil, err
 	}

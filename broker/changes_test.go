@@ -102,7 +102,7 @@ func TestChangesOfApps(t *testing.T) {
 			return true
 		})
 	})
-	e.Deliver([]Message{message("1-0", "rejects/IMEI/356726104408422", "1"), message("2-0", uplinksOf(imei), "2")})
+	e.Deliver([]*Message{message("rejects/IMEI/356726104408422", "1"), message(uplinksOf(imei), "2")})
 	equal(t, "wildcard", string(wild.next(packets.Publish).Payload), "2")
 	equal(t, "uplinks", string(up.next(packets.Publish).Payload), "2")
 
@@ -118,7 +118,7 @@ func TestChangesOfApps(t *testing.T) {
 			return true
 		})
 	})
-	e.Deliver([]Message{message("3-0", uplinksOf(imei2), "3"), message("4-0", uplinksOf(imei), "4")})
+	e.Deliver([]*Message{message(uplinksOf(imei2), "3"), message(uplinksOf(imei), "4")})
 	equal(t, "wildcard", string(wild.next(packets.Publish).Payload), "4")
 	equal(t, "uplinks", string(up.next(packets.Publish).Payload), "4")
 

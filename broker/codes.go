@@ -32,6 +32,7 @@ const (
 	codeQuota           = 0x97
 	codeAdministrative  = 0x98
 	codePayload         = 0x99
+	codeNoShared        = 0x9e
 	codePacketIDUnknown = 0x92
 )
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"m2mbridge/auth"
@@ -30,13 +31,20 @@ type Config struct {
 	// Downlink takes what an app publishes to downlinks/<TYPE>/<value>; as
 	// Submit. nil: such a publish is refused.
 	Downlink func(d Downlink, done func(Outcome))
+	// Source is the streams that Deliver's messages come from; nil: nothing is
+	// delivered to apps.
+	Source Source
+	// Keeper keeps apps' sessions; nil: none outlives its connection.
+	Keeper Keeper
+	// Share keeps shared subscriptions; nil: there are none.
+	Share Share
 	// Retained gives the retained messages that match a new subscription's
 	// filter (never a shared one). It must not block. nil: there are none.
-	Retained func(filter string) []Message
+	Retained func(filter string) []*Message
 	// Reject is told of refused logins, publishes to foreign topics and packets too large. It must not block.
 	Reject func(Refusal)
 	// OnGap is told when a session missed messages. It must neither block nor call the broker.
-	OnGap func(Gap)
+	OnGap func(Missed)
 
 	Log *slog.Logger // nil: nothing is logged
 	TLS *tls.Config  // for KindTLS and KindWSS
@@ -47,7 +55,7 @@ type Config struct {
 
 	MaxConnections  int // open at once; 0: no limit
 	MaxPerAddress   int // open at once from one address; 0: no limit (carriers put whole fleets behind one)
-	MaxPerApp       int // sessions of one app, or a few more if they log in at once; 0: 1000
+	MaxPerApp       int // sessions of one app, those that are away too; 0: 1000
 	MaxUnauthorised int // open at once before login, the oldest goes first; 0: 1024
 
 	ConnectTimeout time.Duration // from accept to the whole CONNECT; 0: 10 s
@@ -55,10 +63,10 @@ type Config struct {
 	WriteTimeout   time.Duration // a peer that takes nothing for so long is cut; 0: 10 s
 	MaxKeepAlive   time.Duration // MQTT 5 clients that ask for none or more are told this; 0: 12 h
 	ShutdownGrace  time.Duration // for uplinks in flight when Serve's context ends; 0: 5 s
+	SessionExpiry  time.Duration // longest that an app's session is kept without a connection; 0: none is
+	SaveEvery      time.Duration // between two times that sessions are saved; 0: 1 s
 
 	Window           int // messages of QoS 1 unacknowledged by a 3.1.1 subscriber, and most for a 5 one; 0: 64, at most 1024
-	MaxQueue         int // messages that wait for one subscriber before it misses some; 0: 1024
-	MaxQueueBytes    int // of the packets among them; one always may wait; 0: 1 MiB
 	MaxSubscriptions int // topic filters of one session; 0: 100
 }
 
@@ -92,13 +100,21 @@ type Outcome struct {
 	Unavailable bool
 }
 
-// Message is what subscribers of a topic get.
+// Message is what subscribers of a topic get. It is not changed once it was
+// given to the broker, and shared by all subscribers.
 type Message struct {
-	Topic   string
-	Payload []byte        // not changed after Deliver; shared by all subscribers
-	ID      string        // stream id; "" if it is in no stream
-	Device  auth.DeviceID // the device it is about, "" if none: only apps without a device filter see it
-	Retain  bool          // for subscriptions with Retain As Published
+	Topic    string
+	Payload  []byte
+	Stream   Stream
+	ID       ID            // zero if it is in no stream
+	Prev     ID            // of the entry before it in its stream; zero if it is the first, or that is not known
+	N        int64         // it is the N-th that was ever added to its stream; Unknown
+	Device   auth.DeviceID // the device it is about, "" if none: only apps without a device filter see it
+	App      string        // the app it is about, which sees it too; "" if none
+	Retain   bool          // for subscriptions with Retain As Published
+	Unsigned bool          // from a device without a secret: nothing proves that it is its own
+
+	forms [4]atomic.Pointer[frame] // plain ones, by QoS and version
 }
 
 // Refusal is a login, publish or packet that was refused here, before any verdict.
@@ -111,13 +127,11 @@ type Refusal struct {
 	Body   []byte // of a publish; valid only during the call
 }
 
-// Gap tells that a session missed messages.
-type Gap struct {
-	Device   auth.DeviceID // of a device's session
-	App      string        // of an app's session
-	ClientID string
-	From, To string // stream ids of the first and last message missed
-	Count    int
+// Missed tells that an app's session missed messages.
+type Missed struct {
+	Session SessionKey
+	Stream  Stream
+	Gap
 }
 
 // Kind is what a listener speaks below MQTT.
@@ -143,14 +157,14 @@ func (c Config) withDefaults() (Config, error) {
 		c.Reject = func(Refusal) {}
 	}
 	if c.OnGap == nil {
-		c.OnGap = func(Gap) {}
+		c.OnGap = func(Missed) {}
 	}
 	for _, d := range []struct {
 		value *int
 		zero  int
 	}{
 		{&c.MaxPacket, 68 << 10}, {&c.MaxConnect, 8 << 10}, {&c.ReceiveMaximum, 64}, {&c.MaxUnauthorised, 1024}, {&c.MaxPerApp, 1000},
-		{&c.Window, 64}, {&c.MaxQueue, 1024}, {&c.MaxQueueBytes, 1 << 20}, {&c.MaxSubscriptions, 100},
+		{&c.Window, 64}, {&c.MaxSubscriptions, 100},
 	} {
 		if *d.value == 0 {
 			*d.value = d.zero
@@ -161,7 +175,7 @@ func (c Config) withDefaults() (Config, error) {
 		zero  time.Duration
 	}{
 		{&c.ConnectTimeout, 10 * time.Second}, {&c.LoginTimeout, time.Second}, {&c.WriteTimeout, 10 * time.Second},
-		{&c.MaxKeepAlive, 12 * time.Hour}, {&c.ShutdownGrace, 5 * time.Second},
+		{&c.MaxKeepAlive, 12 * time.Hour}, {&c.ShutdownGrace, 5 * time.Second}, {&c.SaveEvery, time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.zero

@@ -8,21 +8,27 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// welcome answers a login. No session outlives its connection, so that none is
-// ever present, and MQTT 5 clients that asked for more are told zero.
-func (b *Broker) welcome(s *session, pk *packets.Packet) {
-	p := packets.Properties{SessionExpiryIntervalFlag: pk.Properties.SessionExpiryInterval > 0}
+// welcome answers a login. No session of a device outlives its connection.
+func (b *Broker) welcome(s *session, pk *packets.Packet, present bool) {
+	var p packets.Properties
+	granted := time.Duration(0)
+	if s.who.app != nil {
+		granted = s.kept.expiry
+	}
+	if asked := pk.Properties.SessionExpiryInterval; s.version == version5 && seconds(asked) != granted { // MQTT 5 §3.2.2.3.2
+		p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = uint32(granted/time.Second), true
+	}
 	if s.who.assigned && s.version == version5 { // [MQTT-3.1.3-7]
 		p.AssignedClientID = s.who.clientID
 	}
 	s.cl.Properties.Props.AssignedClientID = p.AssignedClientID
-	s.cl.Properties.Props.SessionExpiryInterval = 0
+	s.cl.Properties.Props.SessionExpiryInterval = 0 // else Mochi compares it with its own limit
 	keepAlive, told := b.keepAliveOf(pk)
 	if told { // [MQTT-3.1.2-21]
 		s.cl.State.ServerKeepalive, s.cl.State.Keepalive = true, uint16(keepAlive/time.Second)
 	}
 	s.keepAlive = keepAlive
-	_ = b.mochi.SendConnack(s.cl, packets.CodeSuccess, false, &p) // fails only where reading will
+	_ = b.mochi.SendConnack(s.cl, packets.CodeSuccess, present, &p) // fails only where reading will
 }
 
 // refuse answers a login that fails, has it told, and hangs up.

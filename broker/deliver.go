@@ -1,66 +1,101 @@
 package broker
 
-import "strings"
+import (
+	"slices"
+	"sync"
+)
 
-// Deliver takes messages to their subscribers, in order. It is called by one
-// goroutine per partition and never waits for a subscriber: what does not fit
-// its connection and window is queued, within bounds, and then missed.
-// A message to things/<TYPE>/<value>/downlink goes to that device alone.
-func (b *Broker) Deliver(msgs []Message) {
+// Deliver takes what is new in a stream to its subscribers, in order; end is
+// where the stream stands then. Without messages the stream moved on over what
+// the caller does not have, and whoever is subscribed reads that for itself. It
+// is called by one goroutine for each stream and never waits for a subscriber:
+// one without room reads the rest from the [Source] later.
+func (b *Broker) Deliver(s Stream, msgs []*Message, end Position) {
+	if len(msgs) == 0 {
+		b.readOn(s)
+	}
 	touched := make([]*conn, 0, 16)
 	for _, m := range msgs {
-		if strings.HasPrefix(m.Topic, topicThings) {
-			touched = b.toDevice(m, touched)
-			continue
-		}
 		touched = b.toApps(m, touched)
 	}
+	b.delivered.set(s, end)
 	b.flusher.mark(touched...)
 }
 
-func (b *Broker) toApps(m Message, touched []*conn) []*conn {
+// readOn has the sessions and groups that follow a stream live read on from
+// where Deliver last left it.
+func (b *Broker) readOn(stream Stream) {
+	if !slices.ContainsFunc(b.tops[stream], b.index.wants) {
+		return // no lane can be live
+	}
+	at := b.delivered.get(stream)
+	for _, s := range b.sessions.of("") {
+		s.mu.Lock()
+		wrote := false
+		if l := s.outbox.lane(stream); l != nil && l.live {
+			l.live = false
+			l.pass(at)
+			wrote = s.pump()
+		}
+		s.mu.Unlock()
+		if wrote {
+			b.flusher.one(s.conn)
+		}
+	}
+	for _, g := range b.index.allGroups() {
+		g.poke()
+	}
+}
+
+func (b *Broker) toApps(m *Message, touched []*conn) []*conn {
 	match := b.index.match(m.Topic)
 	if match == nil {
 		return touched
 	}
-	msg := newShared(m)
 	for i := range match.targets {
 		t := &match.targets[i]
-		may, sure := b.mayRead(t.s.access.Load(), msg)
+		may, sure := b.mayRead(t.s.access.Load(), m)
 		if sure && !may {
 			continue
 		}
-		f := msg.frame(t.options(m.Retain))
 		t.s.mu.Lock()
-		wrote := t.s.offer(f, sure)
+		wrote := t.s.offer(m, t, sure)
 		t.s.mu.Unlock()
 		if wrote {
 			touched = touch(touched, t.s.conn)
 		}
 	}
 	for _, g := range match.groups {
-		touched = g.offer(msg, touched)
+		g.poke()
 	}
 	return touched
 }
 
-// toDevice uses the topic as the device spelled it when it subscribed.
-func (b *Broker) toDevice(m Message, touched []*conn) []*conn {
+// maxWaiting bounds what waits for a device that does not acknowledge.
+const maxWaiting = 64
+
+// DeliverDevice takes a message for a device, on things/<TYPE>/<value>/downlink,
+// to its session here; false if it has none, is not subscribed or is full.
+func (b *Broker) DeliverDevice(m *Message) bool {
 	s := b.sessions.device(m.Device)
 	if s == nil || !downlinkFilter(m.Device, m.Topic) {
-		return touched
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.subs) == 0 {
-		return touched
+	if s.ended || len(s.subs) == 0 || len(s.outbox.waiting) >= maxWaiting {
+		return false
 	}
-	sub := s.subs[0] // others are spellings of the same topic
-	f := newShared(m).frame(options{version: s.version, qos: sub.qos, topic: sub.filter, ids: sub.ids(), retain: m.Retain && sub.retained(s.version)})
-	if s.offer(f, true) {
-		touched = touch(touched, s.conn)
+	sub := s.subs[0] // others are spellings of the same topic; it is used as the device spelled it
+	f := m.frame(options{version: s.version, qos: sub.qos, topic: sub.filter, ids: sub.ids(), retain: m.Retain && sub.retained(s.version)})
+	if s.outbox.tooLarge(f) {
+		return false
 	}
-	return touched
+	s.outbox.waiting = append(s.outbox.waiting, f)
+	if s.pump() {
+		b.flusher.one(s.conn)
+	}
+	return true
 }
 
 // Wants tells cheaply whether anybody may be subscribed below a prefix such as "uplinks/".
@@ -70,4 +105,25 @@ func (b *Broker) Wants(prefix string) bool {
 		return devices > 0
 	}
 	return b.index.wants(prefix)
+}
+
+// marks are positions by stream.
+type marks struct {
+	mu sync.Mutex
+	at map[Stream]Position
+}
+
+func (m *marks) set(s Stream, p Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at == nil {
+		m.at = map[Stream]Position{}
+	}
+	m.at[s] = p
+}
+
+func (m *marks) get(s Stream) Position {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.at[s]
 }

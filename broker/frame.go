@@ -8,29 +8,31 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// shared is a message on its way to its subscribers, with the forms that they
-// share: its head is encoded once per protocol version and QoS, and only the
-// packet id differs. The payload is never copied but to connections. Only the goroutine that delivers it asks for plain frames.
-type shared struct {
-	Message
-	needs  rights
-	plain  [4]*frame
-	binary bool // no UTF-8
-}
-
-// frame is a message as it goes to a connection.
+// frame is a message as it goes to a connection: its head is encoded once per
+// protocol version and QoS and shared by all its subscribers, of which only the
+// packet id differs. The payload is never copied but to connections.
 type frame struct {
-	head  []byte // of the packet, up to its payload
-	idAt  int    // where the packet id goes; 0: QoS 0, there is none
-	msg   *shared
-	group *group // of the shared subscription that it was taken from, or nil
+	head []byte // of the packet, up to its payload
+	idAt int    // where the packet id goes; 0: QoS 0, there is none
+	msg  *Message
 }
 
 // size is that of the packet.
 func (f *frame) size() int { return len(f.head) + len(f.msg.Payload) }
 
-func newShared(m Message) *shared {
-	return &shared{Message: m, needs: neededFor(m.Topic), binary: !utf8.Valid(m.Payload)}
+// position is where one stands that has read the message.
+func (m *Message) position() Position { return Position{m.ID, m.N} }
+
+// before is where one stands that has read all before the message.
+func (m *Message) before() Position {
+	p := Position{m.Prev, Unknown}
+	if m.N > 0 {
+		p.N = m.N - 1
+	}
+	if m.Prev == (ID{}) && p.N != 0 {
+		p.ID = m.ID.Prev()
+	}
+	return p
 }
 
 // options are what differs between the subscriptions of one message.
@@ -40,15 +42,14 @@ type options struct {
 	retain  bool
 	topic   string // "" the message's own
 	ids     []int  // subscription identifiers
-	group   *group
 }
 
 func (o *options) isPlain() bool {
-	return !o.retain && o.topic == "" && len(o.ids) == 0 && o.group == nil
+	return !o.retain && o.topic == "" && len(o.ids) == 0
 }
 
 // frame gives the message as o wants it.
-func (m *shared) frame(o options) *frame {
+func (m *Message) frame(o options) *frame {
 	if !o.isPlain() {
 		return m.encode(o)
 	}
@@ -56,14 +57,16 @@ func (m *shared) frame(o options) *frame {
 	if o.version == version5 {
 		slot += 2
 	}
-	if m.plain[slot] == nil {
-		m.plain[slot] = m.encode(o)
+	f := m.forms[slot].Load()
+	if f == nil { // made twice, at worst
+		f = m.encode(o)
+		m.forms[slot].Store(f)
 	}
-	return m.plain[slot]
+	return f
 }
 
 // encode writes the head of a PUBLISH (MQTT 5 §3.3), with packet id 0.
-func (m *shared) encode(o options) *frame {
+func (m *Message) encode(o options) *frame {
 	topic := o.topic
 	if topic == "" {
 		topic = m.Topic
@@ -80,7 +83,7 @@ func (m *shared) encode(o options) *frame {
 	buf = append(buf, packets.Publish<<4|o.qos<<1|retainBit(o.retain))
 	buf = binary.AppendUvarint(buf, uint64(remaining)) // the same as a variable byte integer
 	buf = appendString(buf, topic)
-	f := &frame{msg: m, group: o.group}
+	f := &frame{msg: m}
 	if o.qos > 0 {
 		f.idAt = len(buf)
 		buf = append(buf, 0, 0)
@@ -90,9 +93,9 @@ func (m *shared) encode(o options) *frame {
 }
 
 // properties of MQTT 5: what the payload is, the stream id, and the subscriptions that it is for.
-func (m *shared) properties(ids []int) []byte {
+func (m *Message) properties(ids []int) []byte {
 	body := make([]byte, 0, 96)
-	if !m.binary {
+	if utf8.Valid(m.Payload) {
 		body = append(body, packets.PropPayloadFormat, 1)
 	}
 	body = append(body, packets.PropContentType)
@@ -101,15 +104,20 @@ func (m *shared) properties(ids []int) []byte {
 		body = append(body, packets.PropSubscriptionIdentifier)
 		body = binary.AppendUvarint(body, uint64(id))
 	}
-	if m.ID != "" {
+	if m.ID != (ID{}) {
 		body = append(body, packets.PropUser)
 		body = appendString(body, "id")
-		body = appendString(body, m.ID)
+		body = appendString(body, m.ID.String())
+	}
+	if m.Unsigned {
+		body = append(body, packets.PropUser)
+		body = appendString(body, "unsigned")
+		body = appendString(body, "true")
 	}
 	return append(binary.AppendUvarint(make([]byte, 0, len(body)+2), uint64(len(body))), body...)
 }
 
-func (m *shared) contentType() string {
+func (m *Message) contentType() string {
 	if strings.HasPrefix(m.Topic, topicUplinks) || strings.HasPrefix(m.Topic, topicThings) {
 		return "application/senml+json" // RFC 8428 §12.3.1
 	}

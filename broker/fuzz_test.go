@@ -36,7 +36,7 @@ func FuzzGuard(f *testing.F) {
 	}
 	foreign := make(chan auth.DeviceID, 1)
 	e := newEdge(f, func(c *Config) {
-		c.MaxQueue, c.WriteTimeout = 4, time.Second
+		c.WriteTimeout = time.Second
 		c.Reject, c.OnGap = nil, nil
 		c.Submit = func(u Uplink, done func(Outcome)) {
 			if u.Device != imei {

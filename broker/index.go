@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +15,7 @@ type index struct {
 	mu     sync.RWMutex
 	root   *node
 	roots  map[string]int // subscriptions by the first level of their filters
-	groups map[groupKey]*group
+	groups map[ShareKey]*group
 
 	cache sync.RWMutex // guards what follows, and found of each node
 	// merged are the matches of topics that several filters match, whose subscribers
@@ -53,7 +54,7 @@ func (t *target) options(retain bool) options {
 }
 
 func newIndex() index {
-	return index{root: &node{}, roots: map[string]int{}, groups: map[groupKey]*group{}, merged: map[string]*match{}}
+	return index{root: &node{}, roots: map[string]int{}, groups: map[ShareKey]*group{}, merged: map[string]*match{}}
 }
 
 // wants: see Broker.Wants.
@@ -169,17 +170,20 @@ func (x *index) replace(old, sub *subscription) {
 // swap puts sub in old's place in a group, which keeps what waits and who has
 // what: between leaving and coming the last member's would be lost.
 func (old *subscription) swap(sub *subscription) bool {
-	if !old.shared || !sub.shared || old.groupKey() != sub.groupKey() {
+	if !old.shared || !sub.shared || old.shareKey() != sub.shareKey() {
 		return false
 	}
-	g := old.group
+	g := old.group.Load()
+	if g == nil {
+		return false
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	i := slices.Index(g.members, old)
 	if i < 0 {
 		return false
 	}
-	sub.group = g
+	sub.group.Store(g)
 	g.members[i] = sub
 	return true
 }
@@ -190,14 +194,14 @@ func (x *index) put(n *node, sub *subscription) {
 		n.subs = append(n.subs, sub)
 		return
 	}
-	k := sub.groupKey()
+	k := sub.shareKey()
 	g := x.groups[k]
 	if g == nil {
-		g = &group{b: sub.s.b, limit: sub.s.b.cfg.MaxQueue, most: sub.s.b.cfg.MaxQueueBytes}
+		g = newGroup(sub.s.b, k)
 		x.groups[k] = g
 		n.groups = append(n.groups, g)
 	}
-	sub.group = g
+	sub.group.Store(g)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.members = append(g.members, sub)
@@ -211,7 +215,10 @@ func (x *index) take(n *node, old *subscription) {
 		}
 		return
 	}
-	g := old.group
+	g := old.group.Load()
+	if g == nil { // not put yet
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	i := slices.Index(g.members, old)
@@ -221,10 +228,32 @@ func (x *index) take(n *node, old *subscription) {
 	x.count(old, -1)
 	g.members = slices.Delete(g.members, i, i+1)
 	if len(g.members) == 0 {
-		g.queue, g.bytes = nil, 0
-		delete(x.groups, old.groupKey())
+		delete(x.groups, old.shareKey())
 		n.groups = slices.DeleteFunc(n.groups, func(other *group) bool { return other == g })
 	}
+}
+
+// maxShares bounds the shared subscriptions that the sessions of one app have
+// on a node: each is kept alive by itself.
+const maxShares = 200
+
+// shares is how many an app has.
+func (x *index) shares(app string) (n int) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for k := range x.groups {
+		if k.App == app {
+			n++
+		}
+	}
+	return n
+}
+
+// allGroups are those with members here.
+func (x *index) allGroups() []*group {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Collect(maps.Values(x.groups))
 }
 
 func (x *index) count(sub *subscription, by int) {

@@ -181,7 +181,7 @@ func TestEveryKindOfListener(t *testing.T) {
 	server, client := certificate(t)
 	for _, kind := range []Kind{KindTCP, KindTLS, KindWS, KindWSS} {
 		t.Run(string(kind), func(t *testing.T) {
-			e := newEdge(t, func(c *Config) { c.TLS, c.MaxQueue = server, 5000 })
+			e := newEdge(t, func(c *Config) { c.TLS = server })
 			addr := e.serve(kind)
 			dial := func() net.Conn {
 				switch kind {
@@ -231,7 +231,7 @@ func TestEveryKindOfListener(t *testing.T) {
 
 func TestSlowSubscriberOverTLSAndWebSocket(t *testing.T) {
 	server, client := certificate(t)
-	e := newEdge(t, func(c *Config) { c.TLS, c.MaxQueue, c.WriteTimeout = server, 10, 2*time.Second })
+	e := newEdge(t, func(c *Config) { c.TLS, c.WriteTimeout = server, 2*time.Second })
 	for i, kind := range []Kind{KindTLS, KindWS} {
 		addr := e.serve(kind)
 		var nc net.Conn

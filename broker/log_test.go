@@ -56,7 +56,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		p.hex("8206" + "0001" + "00" + "000161") // breaks the decoder
 		app := e.device(version, login("app", key))
 		app.subOK(1, "uplinks/#")
-		e.Deliver([]Message{message("1-0", uplinksOf(imei), payload)})
+		e.Deliver([]*Message{message(uplinksOf(imei), payload)})
 		app.next(packets.Publish)
 		app.hex("c00100")
 		for _, password := range []string{secret + "x", nameToken + "x", key + "x"} {

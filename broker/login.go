@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -47,14 +48,27 @@ func (b *Broker) login(f *front, c *conn) *session {
 	}
 	c.link.authorised()
 	s := newSession(b, f, c, cl, who, will)
-	b.welcome(s, &pk) // before anybody can write to it
+	present := false
+	if who.app != nil {
+		defer b.logins.one(s.key())() // of the same client, until it is known
+		if present, no = s.open(&pk); no != nil {
+			b.refuse(c, cl, &pk, no)
+			s.end(endGoodbye)
+			return nil
+		}
+	}
+	b.welcome(s, &pk, present) // before anybody can write to it
 	if !f.owns(c, s) {
+		s.end(endLost)
 		_ = c.Close()
 		return nil
 	}
 	if old := b.sessions.put(s); old != nil {
 		b.count.takenOver.Add(1)
 		old.end(endTakenOver) // [MQTT-3.1.4-3]
+	}
+	if who.app != nil {
+		s.hold(false)
 	}
 	c.flush()
 	if b.changes.count() != who.changes {
@@ -95,6 +109,10 @@ func (b *Broker) admit(cl *mqtt.Client, pk *packets.Packet) (identity, *Uplink, 
 	return who, will, no
 }
 
+// maxClientID bounds what names a session wherever it is kept. Every server
+// takes 23 bytes [MQTT-3.1.3-5].
+const maxClientID = 256
+
 // checkConnect is what the specification says of a CONNECT alone.
 func checkConnect(pk *packets.Packet) *refused {
 	name, connect := string(pk.Connect.ProtocolName), &pk.Connect
@@ -116,6 +134,8 @@ func checkConnect(pk *packets.Packet) *refused {
 		return &refused{code: codeAuthMethod, reason: "no enhanced authentication here"}
 	case pk.ProtocolVersion == version311 && connect.ClientIdentifier == "" && !connect.Clean: // [MQTT-3.1.3-8]
 		return &refused{code: codeClientID, reason: "a session to keep needs a client identifier"}
+	case len(connect.ClientIdentifier) > maxClientID:
+		return &refused{code: codeClientID, reason: fmt.Sprintf("a client identifier has at most %d bytes", maxClientID), kind: "login"}
 	case !connect.UsernameFlag || len(connect.Username) == 0:
 		return &refused{code: codeNotAuthorized, reason: "a user name is needed", kind: "login"}
 	}
@@ -155,8 +175,6 @@ func (b *Broker) verify(who *identity, pk *packets.Packet) *refused {
 		who.app, err = b.cfg.Registry.AppLogin(ctx, name, password)
 	}
 	switch {
-	case err == nil && who.app != nil && b.sessions.crowded(appKey{who.app.Name, who.clientID}, b.cfg.MaxPerApp):
-		return &refused{code: codeQuota, reason: "the app has as many sessions as it may", kind: "login"}
 	case err == nil:
 		return nil
 	case unsure(err) || ctx.Err() != nil:

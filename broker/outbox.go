@@ -6,120 +6,101 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// outbox is what goes to one subscriber: what waits, what is unacknowledged,
-// and what it missed. It never holds a publisher up: when too much waits, the
-// subscriber misses messages, and is told which. Guarded by session.mu.
+// outbox is what goes to one subscriber: its cursors, and what is
+// unacknowledged. Messages of streams wait in their streams, never here.
+// Guarded by session.mu.
 type outbox struct {
 	window  window
-	queue   []*frame // waits for the window or the connection
-	head    int      // of queue
-	bytes   int      // of the packets in queue
-	reliant int      // of those in queue, how many are of QoS 1
-	gap     gap
-	maxSize uint32 // of a packet that the client takes; 0: any
-	limit   int    // of queue
-	most    int    // of bytes
-	held    bool   // nothing is sent
-	asking  bool   // the registry will be asked again what may be sent
-}
-
-// gap is a run of messages that a session missed.
-type gap struct {
-	from, to string
-	count    int
-	qos      byte // of the best of them
-}
-
-func (g *gap) add(m *frame) {
-	if g.count == 0 {
-		g.from = m.msg.ID
-	}
-	g.to = m.msg.ID
-	g.count++
-	if m.idAt > 0 {
-		g.qos = 1
-	}
+	lanes   []lane
+	waiting []*frame // of no stream: retained ones, downlinks
+	maxSize uint32   // of a packet that the client takes; 0: any
+	held    bool     // nothing is sent
+	skips   bool     // a subscription starts later than a cursor: since counts
+	asking  bool     // pump comes again by itself
+	reading bool     // it waits for a page, or has one read
+	soon    bool     // it will
 }
 
 func (o *outbox) init(c *Config, p *packets.Properties) {
-	o.limit, o.most, o.maxSize = c.MaxQueue, c.MaxQueueBytes, p.MaximumPacketSize
+	o.maxSize = p.MaximumPacketSize
 	o.window.limit = c.Window
 	if p.ReceiveMaximum > 0 { // [MQTT-3.3.4-9]
 		o.window.limit = min(o.window.limit, int(p.ReceiveMaximum))
 	}
 }
 
-func (o *outbox) waiting() int { return len(o.queue) - o.head }
+// tooLarge: such a message is discarded as if it had been sent [MQTT-3.1.2-25].
+func (o *outbox) tooLarge(f *frame) bool { return o.maxSize > 0 && f.size() > int(o.maxSize) }
 
-// full reports whether f may not wait: a single message always may.
-func (o *outbox) full(f *frame) bool {
-	return o.waiting() >= o.limit || o.waiting() > 0 && o.bytes+f.size() > o.most
-}
-
-// offer gives the session a message, or has it miss it, as it does one that it
-// perhaps may not read. It is false if nothing was written. Called with session.mu held.
-func (s *session) offer(f *frame, may bool) bool {
-	o := &s.outbox
-	switch {
-	case s.ended:
-		return false
-	case !may, o.maxSize > 0 && f.size() > int(o.maxSize): // [MQTT-3.1.2-24]
-		s.miss(f)
-		return o.waiting() == 0 && s.pump()
-	case o.waiting() == 0 && o.gap.count == 0 && s.send(f):
-		return true
-	case o.gap.count > 0 || o.full(f):
-		s.miss(f) // what it waits for, an acknowledgement or room, has it told
+// offer gives the session a message that is new in its stream, or has it read
+// that for itself: when there is no room, or it is not sure that it may. It is
+// false if nothing was written. Called with session.mu held.
+func (s *session) offer(m *Message, t *target, sure bool) bool {
+	l := s.outbox.lane(m.Stream)
+	if s.ended || l == nil || !l.live || !l.at.ID.Less(m.ID) {
 		return false
 	}
-	s.enqueue(f)
-	return false
-}
-
-// miss notes that the session will not get f. A backlog of QoS 0 alone is
-// missed with it: such a subscriber goes on in the present.
-func (s *session) miss(f *frame) {
-	o := &s.outbox
-	if o.waiting() > 0 && o.reliant == 0 && f.idAt == 0 {
-		for _, old := range o.queue[o.head:] {
-			o.gap.add(old)
+	if !sure {
+		l.leave(m)
+		s.askAgain()
+		return false
+	}
+	if s.outbox.skips {
+		own, ok := s.matching(m, false)
+		if !ok {
+			return false
 		}
-		s.b.count.missed.Add(int64(o.waiting()))
-		o.queue, o.head, o.bytes = nil, 0, 0
+		t = &own
 	}
-	o.gap.add(f)
-	s.b.count.missed.Add(1)
-}
-
-func (s *session) enqueue(f *frame) {
-	o := &s.outbox
-	if o.head > 0 && len(o.queue) == cap(o.queue) {
-		n := copy(o.queue, o.queue[o.head:])
-		clear(o.queue[n:])
-		o.queue, o.head = o.queue[:n], 0
+	f := m.frame(t.options(m.Retain))
+	if s.outbox.tooLarge(f) {
+		l.leave(m)
+		l.miss(Gap{l.at.ID, m.ID, 1})
+		s.b.count.missed.Add(1)
+		return s.pump()
 	}
-	o.queue = append(o.queue, f)
-	o.bytes += f.size()
-	if f.idAt > 0 {
-		o.reliant++
+	if !s.send(f, flight{stream: int32(m.Stream), id: m.ID, n: m.N}) {
+		l.leave(m)
+		return false
 	}
+	l.at = m.position()
+	return true
 }
 
 // send writes f if window and connection have room.
-func (s *session) send(f *frame) bool {
+func (s *session) send(f *frame, fl flight) bool {
 	w := &s.outbox.window
 	if s.outbox.held {
 		return false
 	}
 	if f.idAt == 0 {
-		return s.sent(s.conn.put(f, 0))
+		return s.sent(s.conn.put(f, 0, false))
 	}
 	if w.full() {
 		return false
 	}
-	id := w.take(f)
-	if !s.conn.put(f, id) {
+	id := w.take(fl)
+	if !s.conn.put(f, id, false) {
 		w.give(id)
+		return false
+	}
+	return s.sent(true)
+}
+
+// resend writes f once more, with its packet id of before where it had one.
+func (s *session) resend(f *frame, fl flight) bool {
+	w := &s.outbox.window
+	if f.idAt == 0 {
+		return s.send(f, fl)
+	}
+	if s.outbox.held || w.full() || !s.conn.hasRoom() {
+		return false
+	}
+	if fl.packet == 0 || !w.place(fl) {
+		fl.packet = w.take(fl)
+	}
+	if !s.conn.put(f, fl.packet, true) {
+		w.give(fl.packet)
 		return false
 	}
 	return s.sent(true)
@@ -132,44 +113,105 @@ func (s *session) sent(ok bool) bool {
 	return ok
 }
 
-// pump sends what waits, as far as there is room, and then tells of what was
-// missed. It is true if it wrote something. Called with session.mu held.
+// pump sends what waits, as far as there is room: what is of no stream, and
+// then on from each cursor that is not live. It is true if it wrote something.
+// Called with session.mu held.
 func (s *session) pump() (wrote bool) {
 	o := &s.outbox
-	for o.waiting() > 0 {
-		f := o.queue[o.head]
-		if o.held || f.idAt > 0 && o.window.full() || !s.conn.hasRoom() {
-			return wrote
-		}
-		may, sure := s.mayStill(f)
+	if s.ended || o.held {
+		return false
+	}
+	for len(o.waiting) > 0 {
+		may, sure := s.mayStill(o.waiting[0])
 		if !sure {
 			s.askAgain()
 			return wrote
 		}
-		if may && !s.send(f) {
+		if may && !s.send(o.waiting[0], flight{stream: noStream}) {
 			return wrote
 		}
-		o.drop(f)
 		wrote = wrote || may
+		o.waiting[0] = nil
+		if o.waiting = o.waiting[1:]; len(o.waiting) == 0 {
+			o.waiting = nil
+		}
 	}
-	o.queue, o.head = nil, 0
-	if o.gap.count > 0 && !o.held && s.conn.hasRoom() && s.send(o.gap.frame(s.version)) {
-		g := o.gap
-		o.gap = gap{}
-		s.tellGap(g)
-		return true
+	for i := range o.lanes {
+		if l := &o.lanes[i]; !l.live {
+			wrote = s.follow(l) || wrote
+		}
 	}
 	return wrote
 }
 
-// drop takes f, the first, from the queue.
-func (o *outbox) drop(f *frame) {
-	if f.idAt > 0 {
-		o.reliant--
+// fewAtOnce is how many recent messages a cursor takes at once.
+const fewAtOnce = 32
+
+// follow takes a cursor along the recent messages, until it meets the tail,
+// there is no room, or a page has to be read.
+func (s *session) follow(l *lane) (wrote bool) {
+	var buf [fewAtOnce]*Message
+	for {
+		if l.gap.Count != 0 {
+			if !s.tell(l) {
+				return wrote
+			}
+			wrote = true
+		}
+		if !s.conn.hasRoom() {
+			return wrote
+		}
+		list, end, ok := s.b.cfg.Source.Recent(l.stream, l.at.ID, buf[:0])
+		switch {
+		case !ok && !s.relies(l.stream):
+			s.b.count.missed.Add(l.toPresent(end))
+			continue
+		case !ok:
+			s.readSoon()
+			return wrote
+		case len(list) == 0:
+			s.join(l, end)
+			return wrote
+		}
+		for _, m := range list {
+			handed, did := s.take(l, m)
+			wrote = wrote || did
+			if !handed {
+				return wrote
+			}
+		}
 	}
-	o.queue[o.head] = nil
-	o.head++
-	o.bytes -= f.size()
+}
+
+// take hands the session a message that its cursor comes to, if it is for it;
+// false if it has to wait.
+func (s *session) take(l *lane, m *Message) (done, wrote bool) {
+	packet, before, again := l.repeated(m)
+	t, ok := s.matching(m, packet != 0)
+	if !ok || !again {
+		l.pass(m.position())
+		return true, false
+	}
+	switch may, sure := s.b.mayRead(s.access.Load(), m); {
+	case !sure:
+		s.askAgain()
+		return false, false
+	case !may:
+		l.pass(m.position())
+		return true, false
+	}
+	f := m.frame(t.options(m.Retain))
+	if s.outbox.tooLarge(f) {
+		s.b.count.missed.Add(1)
+		l.miss(Gap{l.at.ID, m.ID, 1})
+		return s.tell(l), true
+	}
+	fl := flight{packet: packet, stream: int32(m.Stream), id: m.ID, n: m.N}
+	if before && !s.resend(f, fl) || !before && !s.send(f, fl) {
+		return false, false
+	}
+	l.pass(m.position())
+	return true, true
 }
 
 // mayStill asks again of a message that waited: the app may have lost a right
@@ -181,7 +223,8 @@ func (s *session) mayStill(f *frame) (may, sure bool) {
 	return s.b.mayRead(s.access.Load(), f.msg)
 }
 
-// askAgain has the queue wait until the registry is asked again.
+// askAgain has pump come again in a while, when the registry, or the store,
+// could not say.
 func (s *session) askAgain() {
 	if s.outbox.asking {
 		return
@@ -198,24 +241,38 @@ func (s *session) askAgain() {
 
 // acknowledged is a PUBACK: the window has room again.
 func (s *session) acknowledged(id uint16) *ending {
-	feed(s.makeRoom(id))
+	s.mu.Lock()
+	f, ok := s.outbox.window.give(id)
+	s.kept.acked = s.kept.acked || ok
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	if f.claim != nil {
+		f.claim.group.settle(f.claim)
+		f.claim.group.poke() // perhaps it is not a member any more
+	}
+	s.roomy()
 	return nil
 }
 
-// roomy is called when the connection has room again.
-func (s *session) roomy() { feed(s.makeRoom(0)) }
-
-// makeRoom sends what waits, after a packet id was given back unless it is 0,
-// and gives the groups that may use the room that is left.
-func (s *session) makeRoom(id uint16) []*group {
+// roomy is called when the connection or the window has room again: it sends
+// what waits, and lets the groups use the room that is left.
+func (s *session) roomy() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || id != 0 && !s.outbox.window.give(id) {
-		return nil
+	if s.ended {
+		s.mu.Unlock()
+		return
 	}
 	s.pump()
-	s.outbox.window.shrink()
-	return s.groups()
+	if s.who.app == nil { // of an app's session the saver sees when it is idle
+		s.outbox.window.shrink()
+	}
+	groups := s.groups()
+	s.mu.Unlock()
+	for _, g := range groups {
+		g.poke()
+	}
 }
 
 // hold stops the sending of messages, or lets it go on.
@@ -226,11 +283,4 @@ func (s *session) hold(on bool) {
 	if !on {
 		s.roomy()
 	}
-}
-
-// abandon forgets what waits, and gives what the session missed and was not told.
-func (o *outbox) abandon() gap {
-	g := o.gap
-	o.queue, o.head, o.bytes, o.reliant, o.gap = nil, 0, 0, 0, gap{}
-	return g
 }

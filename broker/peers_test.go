@@ -44,7 +44,6 @@ func TestPaho5(t *testing.T) {
 	refused := "record 1: field \"v\" is no number"
 	e := newEdge(t, func(c *Config) {
 		submit := c.Submit
-		c.MaxQueue = 2000
 		c.Submit = func(u Uplink, done func(Outcome)) {
 			if string(u.Payload) == "bad" {
 				done(Outcome{Code: 0x99, Reason: refused})
@@ -106,7 +105,7 @@ func TestPaho311(t *testing.T) {
 		}
 	}
 	for i := range 50 {
-		e.Deliver([]Message{{Topic: downlinks, Payload: fmt.Append(nil, i), Device: imei}})
+		e.Deliver([]*Message{{Topic: downlinks, Payload: fmt.Append(nil, i), Device: imei}})
 	}
 	for i := range 50 {
 		if m := receive(t, got); string(m.Payload()) != fmt.Sprint(i) || m.Qos() != 1 {
@@ -134,7 +133,7 @@ func TestMosquittoSubGetsAll(t *testing.T) {
 	path := tool(t, "mosquitto_sub")
 	for _, version := range []string{"5", "mqttv311"} {
 		for _, filter := range []string{"uplinks/#", "$share/g/uplinks/#"} {
-			e := newEdge(t, func(c *Config) { c.MaxQueue = n })
+			e := newEdge(t)
 			host, port, _ := strings.Cut(e.addr, ":")
 			ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 			defer cancel()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -56,10 +57,39 @@ func (b *Broker) broken(cl *mqtt.Client, fh *packets.FixedHeader, r any) {
 	b.cfg.Log.Debug("packet broke its decoder", "type", packets.PacketNames[fh.Type], "remote", cl.Net.Remote, "panic", r, "panics", n)
 }
 
+// expireIn changes how long the session is kept (MQTT 5 §3.14.2.2.2).
+func (s *session) expireIn(d time.Duration) *ending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept.expiry == 0 && d > 0 {
+		return &ending{code: codeProtocolError, reason: "session expiry of a session that ends with its connection", will: true}
+	}
+	s.kept.expiry = min(d, s.b.cfg.SessionExpiry.Truncate(time.Second))
+	return nil
+}
+
+// quit ends the memberships of a session that is not to be kept after all.
+func (s *session) quit() {
+	if s.who.app == nil || s.expiry() > 0 {
+		return
+	}
+	s.mu.Lock()
+	groups := s.groups()
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.LoginTimeout)
+	defer cancel()
+	for _, g := range groups {
+		g.leave(ctx, s.kept.member)
+	}
+}
+
 // goodbye is a client's DISCONNECT: only the plain one drops its will [MQTT-3.14.4-3].
 func (s *session) goodbye(pk *packets.Packet) *ending {
-	if pk.Properties.SessionExpiryInterval > 0 { // it was told zero in CONNACK (MQTT 5 §3.14.2.2.2)
-		return &ending{code: codeProtocolError, reason: "session expiry of a session that cannot persist", will: true}
+	if pk.Properties.SessionExpiryIntervalFlag {
+		if e := s.expireIn(seconds(pk.Properties.SessionExpiryInterval)); e != nil {
+			return e
+		}
+		s.quit()
 	}
 	e := endGoodbye
 	if s.version == version5 && pk.ReasonCode != codeSuccess {

@@ -29,7 +29,7 @@ func (e *edge) north() (p *peer, first packets.Packet) {
 	key := e.app(auth.App{Name: "north", Scopes: []auth.Scope{auth.ScopeUplinkRead}, Devices: []string{"site=north"}})
 	p = e.device(version5, login("north", key), receiveMaximum(1))
 	p.subOK(1, "uplinks/#")
-	e.Deliver([]Message{message("1-0", uplinksOf(imei), "1"), message("2-0", uplinksOf(imei), "2"), message("3-0", uplinksOf(imei2), "3")})
+	e.Deliver([]*Message{message(uplinksOf(imei), "1"), message(uplinksOf(imei), "2"), message(uplinksOf(imei2), "3")})
 	first = p.next(packets.Publish)
 	equal(e.t, "first", string(first.Payload), "1")
 	return p, first
@@ -49,7 +49,7 @@ func TestWhatWaitsIsAskedOfAgainWhenTheAppChanges(t *testing.T) {
 	key := e.app(auth.App{Name: "app", Scopes: []auth.Scope{auth.ScopeUplinkRead, auth.ScopeRejectRead}})
 	p := e.device(version5, login("app", key), receiveMaximum(1))
 	p.subOK(1, "#")
-	e.Deliver([]Message{message("1-0", uplinksOf(imei), "1"), message("2-0", "rejects/IMEI/356726104408422", "2"), message("3-0", uplinksOf(imei), "3")})
+	e.Deliver([]*Message{message(uplinksOf(imei), "1"), message("rejects/IMEI/356726104408422", "2"), message(uplinksOf(imei), "3")})
 	first := p.next(packets.Publish)
 	if _, _, err := e.reg.PutApp(context.Background(), auth.App{Name: "app", Scopes: []auth.Scope{auth.ScopeUplinkRead}}, auth.Replace); err != nil {
 		t.Fatal(err)

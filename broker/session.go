@@ -23,13 +23,15 @@ type session struct {
 	access    atomic.Pointer[access] // of an app
 	will      *Uplink
 	keepAlive time.Duration
-	armed     time.Time   // when the read deadline was set; the reader's
-	retiring  atomic.Bool // reads no more, and leaves when its uplinks are answered
+	armed     time.Time     // when the read deadline was set; the reader's
+	retiring  atomic.Bool   // reads no more, and leaves when its uplinks are answered
+	departed  chan struct{} // of an app: closed when it has ended and left all it had to the saver
 
 	mu     sync.Mutex
 	ended  bool
 	inbox  inbox
 	outbox outbox
+	kept   keeping
 	subs   []*subscription
 }
 
@@ -52,6 +54,7 @@ func newSession(b *Broker, f *front, c *conn, cl *mqtt.Client, who identity, wil
 	s := &session{b: b, f: f, conn: c, cl: cl, version: cl.Properties.ProtocolVersion, who: who, will: will}
 	s.outbox.init(&b.cfg, &cl.Properties.Props)
 	if who.app != nil {
+		s.departed = make(chan struct{})
 		s.access.Store(&access{app: who.app, rights: rightsOf(who.app)})
 	}
 	c.owner = s
@@ -139,6 +142,9 @@ func (s *session) tellTooLarge() {
 // protocolEnding tells what is wrong with a packet, where that is what is wrong.
 func protocolEnding(err error) ending {
 	var c packets.Code
+	if errors.Is(err, packets.ErrProtocolViolationQosOutOfRange) {
+		return ending{code: codeMalformed, reason: "QoS 3", will: true} // [MQTT-3.3.1-4]
+	}
 	if errors.As(err, &c) && c.Code >= codeUnspecified {
 		return ending{code: c.Code, reason: c.Reason, will: true}
 	}
@@ -160,19 +166,26 @@ func (s *session) end(e ending) {
 		return
 	}
 	s.ended = true
-	subs := s.subs
-	s.subs = nil
-	gap := s.outbox.abandon()
+	subs, claims := s.subs, s.claims()
+	var last Saved
+	if s.who.app != nil {
+		last = s.snapshotLocked(true)
+	}
+	s.subs, s.outbox.waiting, s.outbox.lanes = nil, nil, nil
 	s.inbox.wake()
 	s.mu.Unlock()
 
+	if s.who.app != nil {
+		s.depart(subs, claims, last, e == endRemoved)
+	}
 	s.b.sessions.remove(s)
-	s.unsubscribe(subs)
+	if s.departed != nil {
+		close(s.departed)
+	}
 	if e.code != 0 && s.version == version5 {
 		s.disconnect(e)
 	}
 	s.conn.hangUp()
-	s.tellGap(gap)
 	if e.will && s.will != nil { // [MQTT-3.1.2-8]
 		s.b.cfg.Submit(*s.will, func(Outcome) {})
 	}

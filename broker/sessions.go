@@ -1,24 +1,35 @@
 package broker
 
 import (
+	"hash/maphash"
 	"sync"
 
 	"m2mbridge/auth"
 )
 
-// appKey names an app's session: no other app reaches it, whatever client id it gives.
-type appKey struct{ app, clientID string }
+// logins has the logins of one client come one after the other, so that the
+// last to open a session is the one that has it. Few of others share its turn.
+type logins struct {
+	seed  maphash.Seed
+	turns [256]sync.Mutex
+}
+
+// one waits for the turn of a client, and gives what ends it.
+func (l *logins) one(k SessionKey) (done func()) {
+	turn := &l.turns[maphash.Comparable(l.seed, k)%uint64(len(l.turns))]
+	turn.Lock()
+	return turn.Unlock
+}
 
 // sessions are those of this node, one per device and one per app and client id.
 type sessions struct {
 	mu      sync.RWMutex
 	devices map[auth.DeviceID]*session
-	apps    map[appKey]*session
-	perApp  map[string]int // sessions by the app's name
+	apps    map[SessionKey]*session
 }
 
 func newSessions() sessions {
-	return sessions{devices: map[auth.DeviceID]*session{}, apps: map[appKey]*session{}, perApp: map[string]int{}}
+	return sessions{devices: map[auth.DeviceID]*session{}, apps: map[SessionKey]*session{}}
 }
 
 // put makes s the session of its client and gives the one that it replaces.
@@ -30,19 +41,17 @@ func (r *sessions) put(s *session) (old *session) {
 		r.devices[s.who.device] = s
 		return old
 	}
-	k := appKey{s.who.app.Name, s.who.clientID}
-	if old = r.apps[k]; old == nil {
-		r.perApp[k.app]++
-	}
+	k := s.key()
+	old = r.apps[k]
 	r.apps[k] = s
 	return old
 }
 
-// crowded reports whether an app has so many sessions that another client of it may not have one.
-func (r *sessions) crowded(k appKey, limit int) bool {
+// app is the session of an app's client; nil if it has none here.
+func (r *sessions) app(k SessionKey) *session {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.perApp[k.app] >= limit && r.apps[k] == nil
+	return r.apps[k]
 }
 
 // remove forgets s, unless another took over.
@@ -55,11 +64,8 @@ func (r *sessions) remove(s *session) {
 		}
 		return
 	}
-	if k := (appKey{s.who.app.Name, s.who.clientID}); r.apps[k] == s {
+	if k := s.key(); r.apps[k] == s {
 		delete(r.apps, k)
-		if r.perApp[k.app]--; r.perApp[k.app] == 0 {
-			delete(r.perApp, k.app)
-		}
 	}
 }
 
@@ -74,7 +80,7 @@ func (r *sessions) of(app string) (list []*session) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for k, s := range r.apps {
-		if app == "" || k.app == app {
+		if app == "" || k.App == app {
 			list = append(list, s)
 		}
 	}

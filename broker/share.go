@@ -1,169 +1,253 @@
 package broker
 
 import (
-	"slices"
+	"context"
+	"errors"
 	"sync"
+	"time"
 )
 
-// groupKey names a shared subscription: the same group and filter of two apps are two.
-type groupKey struct{ app, name, filter string }
-
-// group is the members of a shared subscription and what waits for them. What
-// no member has room for waits with the group, so that nothing is parked at a
-// member that is idle or away; the next one with room takes it.
+// group is the members that a shared subscription has on this node. The
+// subscription itself is one cursor a stream for all nodes (Config.Share): a
+// node takes from it what its members have room for, by a claim that is held
+// until it is acknowledged. Nothing is parked at a member that is idle or away.
 type group struct {
-	b     *Broker
-	limit int // of queue
-	most  int // of bytes
+	b       *Broker
+	key     ShareKey
+	streams []Stream
+
+	work sync.Mutex // one at a time takes, settles and renews
 
 	mu      sync.Mutex
 	members []*subscription
-	next    int // whose turn it is
-	queue   []*shared
-	bytes   int // of the payloads in queue
-	gap     gap
+	turn    int // whose it is to take the next message
+	lanes   map[Stream]*shareLane
+	back    []*claim            // taken, and no member has it
+	open    map[*claim]struct{} // taken, and not settled: those in back and with members
+	settled map[Stream][]ID     // acknowledged, and not told yet
+	gaps    []shareGap
+	poked   bool // there is something to do
+	running bool
+	closed  bool // no member is left here
 }
 
-// offer gives m to the next member with room, or lets it wait.
-func (g *group) offer(m *shared, touched []*conn) []*conn {
+// shareLane is where the subscription stands in a stream, as this node knows.
+type shareLane struct {
+	at     Position // of the subscription
+	read   Position // how far was read on from there without finding anything
+	stride int
+}
+
+const (
+	shareAtOnce = 128                    // claims made at once
+	shareSkip   = 1024                   // entries for nobody, after which the subscription is moved on
+	shareBeat   = 4 * time.Second        // between renewals, and looks for what other nodes let go
+	sharePause  = 200 * time.Millisecond // after the store failed
+)
+
+// errNotKept: the store could not say.
+var errNotKept = errors.New("the subscription could not be kept")
+
+func newGroup(b *Broker, k ShareKey) *group {
+	g := &group{b: b, key: k, streams: b.streamsOf(k.Filter), lanes: map[Stream]*shareLane{}, open: map[*claim]struct{}{}, settled: map[Stream][]ID{}}
+	for _, s := range g.streams {
+		g.lanes[s] = nil // until a member has joined
+	}
+	return g
+}
+
+// poke has the group hand on what it can.
+func (g *group) poke() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.members) == 0 {
-		return touched
+	g.poked = true
+	if !g.running {
+		g.running = true
+		g.b.background.Go(g.run)
 	}
-	if g.gap.count > 0 || g.full(m) {
-		g.miss(m)
-	} else {
-		g.queue = append(g.queue, m)
-		g.bytes += len(m.Payload)
-	}
-	return g.feed(touched)
 }
 
-// full reports whether m may not wait: a single message always may.
-func (g *group) full(m *shared) bool {
-	return len(g.queue) >= g.limit || len(g.queue) > 0 && g.bytes+len(m.Payload) > g.most
+func (g *group) run() {
+	for g.again() {
+		ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
+		err := g.pass(ctx)
+		cancel()
+		if err != nil {
+			g.pokeLater()
+		}
+	}
 }
 
-func (g *group) miss(m *shared) {
-	g.gap.add(&frame{msg: m})
-	g.b.count.missed.Add(1)
+// pokeLater tries again in a moment; one that is ended tries no more.
+func (g *group) pokeLater() {
+	time.AfterFunc(sharePause, func() {
+		if !g.b.finished.Load() {
+			g.poke()
+		}
+	})
 }
 
-// feed hands on what waits while members have room, and then tells one of them what was missed.
-func (g *group) feed(touched []*conn) []*conn {
-	for len(g.queue) > 0 && len(g.members) > 0 {
-		m := g.queue[0]
-		s, wait := g.give(m)
-		if wait {
-			return touched
-		}
-		g.bytes -= len(m.Payload)
-		g.queue[0] = nil
-		g.queue = g.queue[1:]
-		if s != nil {
-			touched = touch(touched, s.conn)
-		}
+func (g *group) again() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running = g.poked; g.running {
+		g.poked = false
 	}
-	g.queue, g.bytes = nil, 0
-	if g.gap.count > 0 {
-		if s := g.giveGap(); s != nil {
-			touched = touch(touched, s.conn)
-		}
-	}
-	return touched
+	return g.running
 }
 
-// give has the next member with room take m, and gives its session; wait when
-// none has room. A message that the app may not read goes to nobody; one too
-// large for every member is missed.
-func (g *group) give(m *shared) (_ *session, wait bool) {
-	switch may, sure := g.b.mayRead(g.members[0].s.access.Load(), m); {
-	case !sure:
-		g.miss(m)
-		return nil, false
-	case !may:
-		return nil, false
+// pass settles, and hands on until no member has room or nothing is left.
+func (g *group) pass(ctx context.Context) error {
+	g.work.Lock()
+	defer g.work.Unlock()
+	if err := g.tellSettled(ctx); err != nil {
+		return err
 	}
-	large := 0
-	for i := range g.members {
-		at := (g.next + i) % len(g.members)
-		sub := g.members[at]
-		f := m.encode(options{version: sub.s.version, qos: sub.qos, ids: sub.ids(), retain: m.Retain && sub.retained(sub.s.version), group: g})
-		if max := sub.s.outbox.maxSize; max > 0 && f.size() > int(max) {
-			large++
-			continue
-		}
-		if sub.s.takes(f) {
-			g.next = at + 1
-			return sub.s, false
-		}
+	if err := g.refill(ctx); err != nil {
+		return err
 	}
-	if large == len(g.members) {
-		g.miss(m)
-	}
-	return nil, large < len(g.members)
-}
-
-// giveGap tells a member with room.
-func (g *group) giveGap() *session {
-	for _, sub := range g.members {
-		g.gap.qos = sub.qos
-		if sub.s.takes(g.gap.frame(sub.s.version)) {
-			sub.s.tellGap(g.gap)
-			g.gap = gap{}
-			return sub.s
+	g.mu.Lock()
+	g.handBack()
+	g.mu.Unlock()
+	for _, stream := range g.streams {
+		for more := true; more; {
+			room := g.room()
+			if room == 0 {
+				return nil
+			}
+			var err error
+			if more, err = g.advance(ctx, stream, room); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// takes gives the session f if nothing waits there and it has room at once.
-func (s *session) takes(f *frame) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.ended && s.outbox.waiting() == 0 && s.outbox.gap.count == 0 && s.conn.hasRoom() && s.send(f)
-}
-
-// groups are those the session is a member of. Called with session.mu held.
-func (s *session) groups() (list []*group) {
-	for _, sub := range s.subs {
-		if sub.group != nil {
-			list = append(list, sub.group)
-		}
-	}
-	return list
-}
-
-// feed lets groups use the room that a member has again. Not with session.mu held.
-func feed(groups []*group) {
-	for _, g := range groups {
-		g.mu.Lock()
-		touched := g.feed(nil)
-		g.mu.Unlock()
-		g.b.flusher.mark(touched...)
-	}
-}
-
-// giveBack returns what a member that left has not acknowledged, for another
-// (MQTT 5 §4.8.2). A member that only unsubscribed keeps what it has.
-func (s *session) giveBack(g *group) {
-	s.mu.Lock()
-	var back []*shared
-	if s.ended {
-		for _, f := range s.outbox.window.unacknowledged(func(f *frame) bool { return f.group == g }) {
-			back = append(back, f.msg)
-		}
-	}
-	s.mu.Unlock()
+// advance takes what is next in a stream, up to room messages; more if there may be more.
+func (g *group) advance(ctx context.Context, stream Stream, room int) (more bool, err error) {
 	g.mu.Lock()
-	if len(g.members) > 0 {
-		g.queue = slices.Concat(back, g.queue)
-		for _, m := range back {
-			g.bytes += len(m.Payload)
+	l := g.lanes[stream]
+	g.mu.Unlock()
+	if l == nil {
+		return false, nil
+	}
+	found, err := g.read(ctx, stream, l, room)
+	if err != nil {
+		return false, err
+	}
+	msgs, to, more := found.msgs, found.to, found.more
+	if len(msgs) == 0 && !l.far(to) && found.gap == nil {
+		l.read = to
+		return more, nil
+	}
+	ids := make([]ID, len(msgs))
+	for i, m := range msgs {
+		ids[i] = m.ID
+	}
+	at, ok, err := g.b.cfg.Share.Claim(ctx, g.key, stream, l.at, to, ids)
+	if err != nil {
+		return false, err // perhaps done: then the claims lapse, and are taken again
+	}
+	if !ok { // another node was before us
+		l.at, l.read = at, at
+		return true, nil
+	}
+	l.at, l.read = to, to
+	if found.gap != nil {
+		g.mu.Lock()
+		g.miss(stream, *found.gap)
+		g.mu.Unlock()
+	}
+	g.hold(msgs)
+	return more, nil
+}
+
+// far reports whether so much was read in vain that the others should know.
+func (l *shareLane) far(to Position) bool {
+	return l.at.N < 0 && l.at.ID != to.ID || to.N-l.at.N >= shareSkip
+}
+
+// finding is what was read for a group.
+type finding struct {
+	msgs []*Message
+	to   Position // how far it reaches
+	more bool     // there may be more
+	gap  *Gap     // before it
+}
+
+// read finds the next messages for the group, up to room.
+func (g *group) read(ctx context.Context, stream Stream, l *shareLane, room int) (f finding, err error) {
+	list, end, err := g.next(ctx, stream, l.read, min(room*max(l.stride, 1), pageLimit), &f)
+	if err != nil {
+		return f, err
+	}
+	f.to = l.read
+	if f.gap != nil {
+		f.to = Position{f.gap.To, Unknown}
+		if l.read.N >= 0 && f.gap.Count >= 0 {
+			f.to.N = l.read.N + f.gap.Count
 		}
 	}
-	touched := g.feed(nil)
+	for _, m := range list {
+		mine, sure := g.mine(m)
+		if !sure && len(f.msgs) == 0 && f.gap == nil {
+			return f, errUnsure
+		}
+		if !sure {
+			return f, nil // what there is first
+		}
+		f.to = m.position()
+		if !mine {
+			continue
+		}
+		if f.msgs = append(f.msgs, m); len(f.msgs) == room {
+			f.more = true
+			return f, nil
+		}
+	}
+	if l.stride = max(l.stride, 1); 4*len(f.msgs) < len(list) {
+		l.stride = min(2*l.stride, maxStride)
+	}
+	if f.to.ID.Less(end.ID) {
+		f.to = end
+	}
+	return f, nil
+}
+
+// next gives what is behind a position, from memory or from the store, and how far that reaches.
+func (g *group) next(ctx context.Context, stream Stream, at Position, limit int, f *finding) (list []*Message, end Position, err error) {
+	list, end, ok := g.b.cfg.Source.Recent(stream, at.ID, make([]*Message, 0, limit))
+	switch {
+	case ok && len(list) < limit:
+		return list, end, nil
+	case ok:
+		f.more = true
+		return list, list[limit-1].position(), nil
+	}
+	page, err := g.b.catchUp.page(ctx, stream, at, limit)
+	if err != nil {
+		return nil, at, err
+	}
+	f.more, f.gap = true, page.Gap
+	if page.Full || !page.Next.ID.Less(end.ID) {
+		return page.Messages, page.Next, nil
+	}
+	return page.Messages, end, nil // nothing lies between
+}
+
+var errUnsure = errors.New("the registry cannot say who may see a message")
+
+func (g *group) mine(m *Message) (mine, sure bool) {
+	if !matches(g.key.Filter, m.Topic) {
+		return false, true
+	}
+	g.mu.Lock()
+	if len(g.members) == 0 {
+		g.mu.Unlock()
+		return false, false
+	}
+	s := g.members[0].s
 	g.mu.Unlock()
-	g.b.flusher.mark(touched...)
+	return g.b.mayRead(s.access.Load(), m)
 }

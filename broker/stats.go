@@ -4,8 +4,8 @@ import "sync/atomic"
 
 // counters are those of Stats that only count.
 type counters struct {
-	inFlight, subscriptions, takenOver, cut, panics, published, delivered, gaps, missed atomic.Int64
-	refused                                                                             [256]atomic.Int64
+	inFlight, subscriptions, takenOver, cut, panics, published, delivered, gaps, missed, pages atomic.Int64
+	refused                                                                                    [256]atomic.Int64
 }
 
 // Stats are counters since the start, and what is open now.
@@ -27,7 +27,8 @@ type Stats struct {
 	Published int64          // publishes of clients
 	Delivered int64          // messages given to connections
 	Gaps      int64          // times a session was told that it missed messages
-	Missed    int64          // messages missed in all
+	Missed    int64          // entries missed in all
+	Pages     int64          // pages read for sessions that are behind
 	Refused   map[byte]int64 // refusals by MQTT 5 reason code: of logins, publishes and subscriptions
 }
 
@@ -41,7 +42,7 @@ func (b *Broker) Stats() Stats {
 		Subscriptions: c.subscriptions.Load(), InFlight: c.inFlight.Load(),
 		Accepted: b.gate.accepted.Load(), Turned: b.gate.turned.Load(), TakenOver: c.takenOver.Load(),
 		Cut: c.cut.Load(), Panics: c.panics.Load(), Published: c.published.Load(), Delivered: c.delivered.Load(),
-		Gaps: c.gaps.Load(), Missed: c.missed.Load(), Refused: map[byte]int64{},
+		Gaps: c.gaps.Load(), Missed: c.missed.Load(), Pages: c.pages.Load(), Refused: map[byte]int64{},
 	}
 	for code := range c.refused {
 		if n := c.refused[code].Load(); n > 0 {

@@ -1,12 +1,18 @@
 package broker
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// subscription is one topic filter of a session. Immutable: one for the same filter replaces it.
+// subscription is one topic filter of a session. One for the same filter
+// replaces it; only since changes.
 type subscription struct {
 	s      *session
 	filter string // as the client gave it
@@ -15,12 +21,21 @@ type subscription struct {
 	id     int    // subscription identifier; 0: none
 	asPub  bool   // Retain As Published
 	shared bool
-	share  string // the name between $share/ and the filter
-	group  *group // of a shared subscription; set when it is put into the index
+	share  string                // the name between $share/ and the filter
+	group  atomic.Pointer[group] // of a shared subscription, once it is in the index
+
+	// since is where it starts in streams whose cursor is further back. Guarded
+	// by session.mu.
+	since map[Stream]ID
 }
 
-func (sub *subscription) groupKey() groupKey {
-	return groupKey{app: sub.s.who.app.Name, name: sub.share, filter: sub.inner}
+func (sub *subscription) shareKey() ShareKey {
+	a := sub.s.who.app
+	k := ShareKey{App: a.Name, Name: sub.share, Filter: sub.inner}
+	if !a.CreatedAt.IsZero() {
+		k.AppCreated = a.CreatedAt.UnixMilli()
+	}
+	return k
 }
 
 func (sub *subscription) ids() []int {
@@ -33,30 +48,82 @@ func (sub *subscription) ids() []int {
 // retained reports whether the retain flag of a live message is kept: [MQTT-3.3.1-12] [MQTT-3.3.1-13], never for 3.1.1.
 func (sub *subscription) retained(version byte) bool { return version == version5 && sub.asPub }
 
-// subscribe takes a SUBSCRIBE: check → note → answer → retained messages. No
-// message of a new subscription is sent before the answer.
+// subscribe takes a SUBSCRIBE: check → note → keep → answer → messages. None of
+// a new subscription is sent before the answer.
 func (s *session) subscribe(pk *packets.Packet) *ending {
 	if e := checkSubscribe(pk); e != nil {
 		return e
 	}
+	start, no := s.startOf(pk)
 	codes := make([]byte, len(pk.Filters))
 	before := make([]bool, len(pk.Filters))
 	s.hold(true)
-	s.conn.sleep() // the registry may be asked
+	s.conn.sleep() // the registry and the store may be asked
 	for i := range pk.Filters {
-		if codes[i] = s.maySubscribe(&pk.Filters[i]); codes[i] == codeSuccess {
-			codes[i], before[i] = s.note(&pk.Filters[i])
+		switch codes[i] = s.maySubscribe(&pk.Filters[i]); {
+		case codes[i] == codeSuccess && no != "":
+			codes[i] = codeImplementation
+		case codes[i] == codeSuccess:
+			codes[i], before[i] = s.note(&pk.Filters[i], start)
 		}
 	}
+	e := s.keep()
 	s.conn.awake.Store(true)
-	s.answerSubscribe(pk, codes)
-	s.hold(false)
+	if e != nil {
+		return e
+	}
+	s.answerSubscribe(pk, codes, reasonOf(codes, no))
 	for i := range pk.Filters {
 		if codes[i] < codeUnspecified {
-			s.sendRetained(&pk.Filters[i], before[i])
+			s.addRetained(&pk.Filters[i], before[i])
 		}
 	}
+	s.hold(false)
 	return nil
+}
+
+// reasonOf says in a line why filters were refused; "" if none was.
+func reasonOf(codes []byte, no string) string {
+	for _, c := range codes {
+		switch {
+		case c == codeImplementation && no != "":
+			return no
+		case c == codeFilterInvalid:
+			return fmt.Sprintf("a topic filter has at most %d levels and %d bytes, and # and + for whole levels", maxLevels, maxFilter)
+		case c == codeNotAuthorized:
+			return "the topics are not there, or not for this login: see its scopes and devices"
+		case c == codeQuota:
+			return "more subscriptions than a session, or shared ones than an app, may have"
+		case c == codeUnspecified:
+			return "the subscription could not be made now, try again"
+		}
+	}
+	return ""
+}
+
+// startProperty is the user property of a SUBSCRIBE that says where its
+// subscriptions start: a stream id, a cursor, or an instant (RFC 3339).
+const startProperty = "after"
+
+// startOf reads where the subscriptions start, nil for the present; no says
+// what is wrong with it.
+func (s *session) startOf(pk *packets.Packet) (start func(Stream) Position, no string) {
+	if s.who.app == nil || s.b.cfg.Source == nil {
+		return nil, ""
+	}
+	for _, p := range pk.Properties.User {
+		if p.Key != startProperty {
+			continue
+		}
+		if start != nil {
+			return nil, "after is given twice"
+		}
+		var err error
+		if start, err = s.b.cfg.Source.Start(p.Val); err != nil {
+			return nil, "after: " + err.Error()
+		}
+	}
+	return start, ""
 }
 
 func checkSubscribe(pk *packets.Packet) *ending {
@@ -94,36 +161,95 @@ func (s *session) maySubscribe(f *packets.Subscription) byte {
 
 // note makes the subscription, instead of one with the same filter, and gives
 // its reason code, which is the QoS granted, and whether there was one.
-func (s *session) note(f *packets.Subscription) (granted byte, before bool) {
+func (s *session) note(f *packets.Subscription, start func(Stream) Position) (granted byte, before bool) {
 	group, inner, _ := appFilter(f.Filter)
+	switch {
+	case group != "" && s.b.cfg.Share == nil:
+		return codeNoShared, false
+	case group != "" && s.b.index.shares(s.who.app.Name) >= maxShares:
+		return codeQuota, false
+	}
 	sub := &subscription{s: s, filter: f.Filter, inner: inner, qos: min(f.Qos, 1), id: f.Identifier,
 		asPub: f.RetainAsPublished, shared: group != "", share: group}
-	var old *subscription
 	s.mu.Lock()
 	i := slices.IndexFunc(s.subs, func(old *subscription) bool { return old.filter == f.Filter })
+	full := i < 0 && len(s.subs) >= s.b.cfg.MaxSubscriptions
+	var old *subscription
 	if i >= 0 {
 		old = s.subs[i]
 	}
-	full := i < 0 && len(s.subs) >= s.b.cfg.MaxSubscriptions
 	s.mu.Unlock()
 	if full {
 		return codeQuota, false
 	}
-	s.indexed(old, sub)
+	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.LoginTimeout)
+	defer cancel()
 	s.mu.Lock()
-	ended := s.ended
+	ended := s.ended // meanwhile: what it held was given back, this one was not yet among it
 	switch {
-	case ended: // meanwhile: what it held was given back, this one was not yet among it
-	case i >= 0:
+	case ended:
+	case old != nil:
 		s.subs[i] = sub
 	default:
 		s.subs = append(s.subs, sub)
 	}
+	if !ended && s.who.app != nil && !sub.shared {
+		s.place(sub, old, start)
+	}
 	s.mu.Unlock()
 	if ended {
-		s.indexed(sub, nil)
+		return codeUnspecified, false
 	}
-	return sub.qos, i >= 0
+	if err := s.enter(ctx, sub, old, start); err != nil {
+		s.forget(sub, old)
+		return codeUnspecified, false
+	}
+	return sub.qos, old != nil
+}
+
+// place gives a new subscription its cursors; one that replaces another goes on
+// where that was, unless the client says where.
+func (s *session) place(sub, old *subscription, start func(Stream) Position) {
+	if old != nil && start == nil {
+		sub.since = maps.Clone(old.since)
+		return
+	}
+	s.ensureLanes(sub, start)
+}
+
+// enter puts a subscription into the index, instead of old; a shared one joins
+// those of all nodes.
+func (s *session) enter(ctx context.Context, sub, old *subscription, start func(Stream) Position) error {
+	s.indexed(old, sub)
+	g := sub.group.Load()
+	if s.hasEnded() { // before it was in the index, where its end looked for it
+		s.indexed(sub, nil)
+		if g != nil {
+			s.leaveGroup(g, false)
+		}
+		return errEnded
+	}
+	if g != nil {
+		return g.join(ctx, s, start)
+	}
+	return nil
+}
+
+var errEnded = errors.New("the session has ended")
+
+// forget takes back a subscription that could not be made; old, if there was
+// one, is again what it was.
+func (s *session) forget(sub, old *subscription) {
+	s.mu.Lock()
+	if i := slices.Index(s.subs, sub); i >= 0 && old != nil {
+		s.subs[i] = old
+	} else if i >= 0 {
+		s.subs = slices.Delete(s.subs, i, i+1)
+	} else {
+		old = nil // it has ended
+	}
+	s.mu.Unlock()
+	s.indexed(sub, old)
 }
 
 // indexed changes the index for an app; a device is found by its session.
@@ -134,7 +260,7 @@ func (s *session) indexed(old, sub *subscription) {
 }
 
 // answerSubscribe writes the SUBACK; 3.1.1 knows one refusal.
-func (s *session) answerSubscribe(pk *packets.Packet, codes []byte) {
+func (s *session) answerSubscribe(pk *packets.Packet, codes []byte, reason string) {
 	out := slices.Clone(codes)
 	for i, c := range out {
 		if c >= codeUnspecified {
@@ -148,11 +274,12 @@ func (s *session) answerSubscribe(pk *packets.Packet, codes []byte) {
 		FixedHeader: packets.FixedHeader{Type: packets.Suback},
 		PacketID:    pk.PacketID,
 		ReasonCodes: out,
+		Properties:  packets.Properties{ReasonString: reason},
 	})
 }
 
-// sendRetained sends what is retained for a new filter: [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11].
-func (s *session) sendRetained(f *packets.Subscription, before bool) {
+// addRetained has what is retained for a new filter sent: [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11].
+func (s *session) addRetained(f *packets.Subscription, before bool) {
 	group, inner, _ := appFilter(f.Filter)
 	if s.b.cfg.Retained == nil || s.who.app == nil || group != "" || f.RetainHandling == 2 || f.RetainHandling == 1 && before {
 		return
@@ -162,12 +289,14 @@ func (s *session) sendRetained(f *packets.Subscription, before bool) {
 		ids = []int{f.Identifier}
 	}
 	for _, m := range s.b.cfg.Retained(inner) {
-		msg := newShared(m)
-		if may, _ := s.b.mayRead(s.access.Load(), msg); !may {
+		if may, sure := s.b.mayRead(s.access.Load(), m); sure && !may {
 			continue
 		}
 		s.mu.Lock()
-		s.offer(msg.encode(options{version: s.version, qos: min(f.Qos, 1), retain: true, ids: ids}), true)
+		f := m.encode(options{version: s.version, qos: min(f.Qos, 1), retain: true, ids: ids})
+		if !s.outbox.tooLarge(f) {
+			s.outbox.waiting = append(s.outbox.waiting, f)
+		}
 		s.mu.Unlock()
 	}
 }
@@ -192,8 +321,15 @@ func (s *session) unsubscribed(pk *packets.Packet) *ending {
 		gone = append(gone, s.subs[at])
 		s.subs = slices.Delete(s.subs, at, at+1)
 	}
+	s.dropLanes()
 	s.mu.Unlock()
+	s.conn.sleep() // the store may be asked
 	s.unsubscribe(gone)
+	e := s.keep()
+	s.conn.awake.Store(true)
+	if e != nil {
+		return e
+	}
 	_ = s.cl.WritePacket(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Unsuback},
 		PacketID:    pk.PacketID,
@@ -202,15 +338,15 @@ func (s *session) unsubscribed(pk *packets.Packet) *ending {
 	return nil
 }
 
-// unsubscribe takes subscriptions out of the index. What a shared one has not
-// acknowledged when its session ends goes to the other members.
+// unsubscribe takes subscriptions out of the index, and the session out of the
+// shared ones. It keeps what it has of those and did not acknowledge.
 func (s *session) unsubscribe(subs []*subscription) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.LoginTimeout)
+	defer cancel()
 	for _, sub := range subs {
 		s.indexed(sub, nil)
-	}
-	for _, sub := range subs {
-		if sub.group != nil {
-			s.giveBack(sub.group)
+		if g := sub.group.Load(); g != nil {
+			g.leave(ctx, s.kept.member)
 		}
 	}
 }

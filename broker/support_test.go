@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +40,12 @@ type edge struct {
 
 	uplinks chan Uplink
 	rejects chan Refusal
-	gaps    chan Gap
+	gaps    chan Missed
+	tape    *tape
+	shelf   *shelf
+
+	tapeLock sync.Mutex // one goroutine delivers a stream
+	others   []*Broker  // further nodes
 }
 
 // newEdge serves until the test ends, with imei and imei2 registered. Uplinks
@@ -46,7 +53,8 @@ type edge struct {
 func newEdge(t testing.TB, options ...func(*Config)) *edge {
 	t.Helper()
 	noLeaks(t)
-	e := &edge{t: t, redis: redistest.Start(t), uplinks: make(chan Uplink, 10000), rejects: make(chan Refusal, 1000), gaps: make(chan Gap, 1000)}
+	e := &edge{t: t, redis: redistest.Start(t), uplinks: make(chan Uplink, 10000), rejects: make(chan Refusal, 1000), gaps: make(chan Missed, 1000),
+		tape: &tape{}, shelf: newShelf()}
 	e.reg = e.registry()
 	cfg := Config{
 		Registry: e.reg,
@@ -55,22 +63,48 @@ func newEdge(t testing.TB, options ...func(*Config)) *edge {
 			r.Body = append([]byte(nil), r.Body...)
 			e.rejects <- r
 		},
-		OnGap: func(g Gap) { e.gaps <- g },
+		OnGap:  func(g Missed) { e.gaps <- g },
+		Source: e.tape, Keeper: e.shelf, Share: e.shelf,
+		SessionExpiry: time.Hour, SaveEvery: 20 * time.Millisecond,
 	}
 	for _, o := range options {
 		o(&cfg)
 	}
-	var err error
-	if e.Broker, err = New(cfg); err != nil {
-		t.Fatalf("new broker: %v", err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = e.Shutdown(ctx)
-	})
+	e.Broker = e.node(cfg)
 	e.addr = e.serve(KindTCP)
 	return e
+}
+
+// node is a broker that keeps sessions until the test ends.
+func (e *edge) node(cfg Config) *Broker {
+	e.t.Helper()
+	b, err := New(cfg)
+	if err != nil {
+		e.t.Fatalf("new broker: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = b.Run(ctx) }()
+	e.t.Cleanup(func() {
+		within, done := context.WithTimeout(context.Background(), time.Second)
+		defer done()
+		_ = b.Shutdown(within)
+		cancel()
+		<-ended
+	})
+	return b
+}
+
+// second is another node of the same site.
+func (e *edge) second() *edge {
+	e.t.Helper()
+	other := &edge{t: e.t, reg: e.reg, redis: e.redis, uplinks: e.uplinks, rejects: e.rejects, gaps: e.gaps, tape: e.tape, shelf: e.shelf}
+	other.Broker = e.node(e.Broker.cfg)
+	other.addr = other.serve(KindTCP)
+	e.tapeLock.Lock()
+	defer e.tapeLock.Unlock()
+	e.others = append(e.others, other.Broker)
+	return other
 }
 
 func noLeaks(t testing.TB) {
@@ -183,8 +217,8 @@ func await(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-func message(id, topic, payload string) Message {
-	m := Message{Topic: topic, Payload: []byte(payload), ID: id}
+func message(topic, payload string) *Message {
+	m := &Message{Topic: topic, Payload: []byte(payload)}
 	if d, _, ok := cutDevice(topic[indexByte(topic)+1:]); ok {
 		m.Device = d
 	}
@@ -204,4 +238,26 @@ func logTo(h slog.Handler) func(*Config) { return func(c *Config) { c.Log = slog
 
 func contextWith(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
+}
+
+// Deliver puts messages on the tape and delivers them, those for devices apart.
+func (e *edge) Deliver(msgs []*Message) {
+	e.tapeLock.Lock()
+	defer e.tapeLock.Unlock()
+	for len(msgs) > 0 {
+		if strings.HasPrefix(msgs[0].Topic, topicThings) {
+			e.DeliverDevice(msgs[0])
+			msgs = msgs[1:]
+			continue
+		}
+		n := 1
+		for n < len(msgs) && !strings.HasPrefix(msgs[n].Topic, topicThings) && streamOf(msgs[n].Topic) == streamOf(msgs[0].Topic) {
+			n++
+		}
+		e.tape.add(msgs[:n]...)
+		for _, b := range append([]*Broker{e.Broker}, e.others...) {
+			b.Deliver(msgs[0].Stream, msgs[:n], msgs[n-1].position())
+		}
+		msgs = msgs[n:]
+	}
 }

@@ -25,7 +25,7 @@ func TestTakeOver(t *testing.T) {
 		now.alive()
 		// The subscription ended with the session; so did nothing of the new one's.
 		now.subOK(1, downlinks)
-		e.Deliver([]Message{{Topic: downlinks, Payload: []byte("1"), Device: imei}})
+		e.Deliver([]*Message{{Topic: downlinks, Payload: []byte("1"), Device: imei}})
 		now.next(packets.Publish)
 		if s := e.Stats(); s.Devices != 1 {
 			t.Errorf("%d sessions", s.Devices)
@@ -44,7 +44,7 @@ func TestTakeOver(t *testing.T) {
 }
 
 func TestTakeOverOfADeadSocket(t *testing.T) {
-	e := newEdge(t, func(c *Config) { c.MaxQueue = 10 })
+	e := newEdge(t)
 	old := e.device(version5)
 	old.subOK(0, downlinks)
 	e.fill(e.sessions.device(imei), downlinks) // it reads nothing: its socket is full
@@ -55,7 +55,7 @@ func TestTakeOverOfADeadSocket(t *testing.T) {
 		t.Errorf("the new connection waited %v", d)
 	}
 	now.subOK(1, downlinks)
-	e.Deliver([]Message{{Topic: downlinks, Payload: []byte("1"), Device: imei}})
+	e.Deliver([]*Message{{Topic: downlinks, Payload: []byte("1"), Device: imei}})
 	equal(t, "payload", string(now.next(packets.Publish).Payload), "1")
 	await(t, "the old one is closed", func() bool { return e.Stats().Connections == 1 })
 }

@@ -63,6 +63,9 @@ func downlinkFilter(own auth.DeviceID, filter string) bool {
 
 // appFilter cuts $share/<group>/ from a filter.
 func appFilter(filter string) (group, inner string, ok bool) {
+	if len(filter) > maxFilter {
+		return "", filter, false
+	}
 	tail, shared := strings.CutPrefix(filter, sharedTop)
 	if !shared {
 		return "", filter, validFilter(filter)
@@ -72,9 +75,13 @@ func appFilter(filter string) (group, inner string, ok bool) {
 	return group, inner, ok
 }
 
-// maxLevels of a filter. No topic has more than five, and each level costs a
-// node of the index, a hundred times the size of its byte in the packet.
-const maxLevels = 8
+// No topic has more levels than five, or bytes than a hundred. Each level of a
+// filter costs a node of the index, a hundred times the size of its byte in the
+// packet, and each filter is kept with its session, over and over.
+const (
+	maxLevels = 8
+	maxFilter = 256
+)
 
 // validFilter: a # is a whole level and the last, a + is a whole level.
 func validFilter(filter string) bool { // [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1]
@@ -89,6 +96,59 @@ func validFilter(filter string) bool { // [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.
 		}
 	}
 	return true
+}
+
+// matches reports whether a valid filter matches a topic (MQTT 5 §4.7).
+func matches(filter, topic string) bool {
+	for {
+		f, filterRest, filterMore := strings.Cut(filter, "/")
+		if f == "#" {
+			return true
+		}
+		t, topicRest, topicMore := strings.Cut(topic, "/")
+		if f != "+" && f != t {
+			return false
+		}
+		switch {
+		case !topicMore:
+			return !filterMore || filterRest == "#" // its parent's level too (MQTT 5 §4.7.1.2)
+		case !filterMore:
+			return false
+		}
+		filter, topic = filterRest, topicRest
+	}
+}
+
+// topsThereAre are the first levels of topics for apps.
+var topsThereAre = [...]string{"uplinks", "rejects", "events", "presence"}
+
+func topsOf(source Source) map[Stream][]string {
+	tops := map[Stream][]string{}
+	if source == nil {
+		return tops
+	}
+	for _, top := range topsThereAre {
+		for _, s := range source.Of(top) {
+			tops[s] = append(tops[s], top)
+		}
+	}
+	return tops
+}
+
+// streamsOf gives the streams that a filter's messages come from.
+func (b *Broker) streamsOf(filter string) []Stream {
+	if b.cfg.Source == nil {
+		return nil
+	}
+	top, _, _ := strings.Cut(filter, "/")
+	if top != "#" && top != "+" {
+		return b.cfg.Source.Of(top)
+	}
+	var all []Stream
+	for _, top := range topsThereAre {
+		all = append(all, b.cfg.Source.Of(top)...)
+	}
+	return sortStreams(all)
 }
 
 // namedDevice is the device that an app's filter names in its second and third level.

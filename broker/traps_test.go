@@ -93,7 +93,7 @@ func TestMalformedPacketsEndTheirConnectionOnly(t *testing.T) {
 		{"v5 UNSUBSCRIBE whose properties end behind it", version5, "a204" + "0001" + "7f00", 0x81},
 		{"v5 PUBACK cut", version5, "400100", 0x81},
 		{"v5 AUTH", version5, "f0020000", 0x82},
-		{"v5 QoS 3", version5, "3605" + "000161" + "0001", 0x82},
+		{"v5 QoS 3", version5, "3605" + "000161" + "0001", 0x81},
 		{"v5 length of five bytes", version5, "30ffffffffff", 0x81},
 		{"v5 packet identifier 0", version5, "320a" + "0001" + "61" + "0000" + "00" + "61616161", 0x82},
 		{"v5 second CONNECT", version5, "100d00044d5154540502003c00000000", 0x82},

@@ -75,6 +75,9 @@ func (s *session) fromApp(p *publication, topic string, pk *packets.Packet) {
 	case !ok || !valid || rest != "" || !a.app.Has(auth.ScopeDownlinkWrite):
 		s.refusePublish(p, pk, codeNotAuthorized, "topic", "an app may publish to downlinks/<TYPE>/<value> only, with the scope downlink.write")
 		return
+	case pk.FixedHeader.Retain:
+		s.refusePublish(p, pk, codeImplementation, "topic", "a downlink goes to its device once: it is not retained, publish it without RETAIN")
+		return
 	case s.b.cfg.Downlink == nil && s.version < version5:
 		p.decided(Outcome{Unavailable: true}) // an acknowledgement would be a promise
 		return

@@ -22,9 +22,12 @@ func (c *conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// dupBit of a PUBLISH that was sent before (MQTT 5 §3.3.1.1).
+const dupBit = 1 << 3
+
 // put queues a message with its packet id, or reports that there is no room;
 // room is called when there is again. A connection that has ended has room.
-func (c *conn) put(f *frame, id uint16) bool {
+func (c *conn) put(f *frame, id uint16, dup bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken || c.last {
@@ -39,6 +42,9 @@ func (c *conn) put(f *frame, id uint16) bool {
 	c.out = append(append(c.out, f.head...), f.msg.Payload...)
 	if f.idAt > 0 {
 		c.out[at+f.idAt], c.out[at+f.idAt+1] = byte(id>>8), byte(id)
+	}
+	if dup {
+		c.out[at] |= dupBit // [MQTT-3.3.1-1]
 	}
 	return true
 }

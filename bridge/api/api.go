@@ -1,7 +1,7 @@
-// Package api is the HTTP API for apps and operators: devices and apps, the
-// streams of uplinks, rejects and events in pages and live, health and
-// metrics. It reads the streams and writes only the registry; it knows nothing
-// of how uplinks come in.
+// Package api is the HTTP API for apps and operators: devices, apps and their
+// MQTT sessions, the streams of uplinks, rejects and events in pages and live,
+// health and metrics. It reads the streams, writes only the registry and removes
+// sessions; it knows nothing of how uplinks come in.
 package api
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/stream"
 )
 
 // Config is what an API needs.
@@ -27,11 +28,17 @@ type Config struct {
 	Client   redis.UniversalClient // reads the streams
 	Keys     auth.Keyspace
 
+	Sessions Sessions // nil: there is nothing at /v1/sessions
+
 	// CanStore asks whether uplinks can be stored now; it is what /readyz says.
 	CanStore func(context.Context) error
 	// Changed gives a channel that is closed when any stream has grown since
 	// the call. Nil: live streams look every half second.
 	Changed func() <-chan struct{}
+	// Follow has the entries of these kinds kept in memory for Recent, until stop
+	// is called. Nil: nothing is in memory, and live streams read Redis.
+	Follow func(kinds ...stream.Kind) (stop func())
+	Recent RecentFunc
 
 	Metrics *prometheus.Registry // nil: one of its own
 	Log     *slog.Logger         // nil: nothing is logged
@@ -42,10 +49,13 @@ type Config struct {
 // API answers requests; make one with New.
 type API struct {
 	registry *auth.Registry
-	client   redis.UniversalClient
+	sessions Sessions
+	reader   *stream.Reader
 	keys     auth.Keyspace
 	canStore func(context.Context) error
 	changed  func() <-chan struct{}
+	follow   func(kinds ...stream.Kind) (stop func())
+	recent   RecentFunc
 	log      *slog.Logger
 	metrics  *metrics
 	lives    chan struct{} // a place for each client of /v1/live
@@ -65,8 +75,8 @@ const (
 // New makes an API with all its operations. It asks nothing of Redis.
 func New(c Config) (*API, error) {
 	a := &API{
-		registry: c.Registry, client: c.Client, keys: c.Keys,
-		canStore: c.CanStore, changed: c.Changed, log: c.Log,
+		registry: c.Registry, sessions: c.Sessions, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
+		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
 		mux: http.NewServeMux(),
 	}
 	if a.log == nil {
@@ -84,9 +94,12 @@ func New(c Config) (*API, error) {
 	if a.metrics, err = newMetrics(c.Metrics, c.Client); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	a.huma = humago.New(a.mux, description(c.Version))
+	a.huma = humago.New(wide{a.mux}, description(c.Version))
 	a.addDevices()
 	a.addApps()
+	if a.sessions != nil {
+		a.addSessions()
+	}
 	a.addStreams()
 	a.addLive()
 	a.addExplain()
@@ -101,7 +114,7 @@ func (a *API) Handler() http.Handler { return http.HandlerFunc(a.serveHTTP) }
 // answers, refers to anything outside of the bridge.
 func description(version string) huma.Config {
 	c := huma.DefaultConfig("m2mbridge", version)
-	c.Info.Description = "Devices, apps and streams of an m2mbridge. Every request carries an app's key as bearer token."
+	c.Info.Description = "Devices, apps, sessions and streams of an m2mbridge. Every request carries an app's key as bearer token."
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
 	c.CreateHooks = nil // they would add a $schema to every answer
 	c.RejectUnknownQueryParameters = true

@@ -2,57 +2,19 @@ package api
 
 import (
 	"encoding/json"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/bridge/stream"
 )
 
-// kind is one sort of stream.
-type kind string
-
+// Short names of the kinds.
 const (
-	uplinks kind = "uplinks"
-	rejects kind = "rejects"
-	events  kind = "events"
+	uplinks = stream.Uplinks
+	rejects = stream.Rejects
+	events  = stream.Events
 )
-
-// kinds in the order of a cursor's sections.
-var kinds = [...]kind{uplinks, rejects, events}
-
-func (k kind) letter() byte { return k[0] }
-
-// one is the kind's name for a single entry: the type of a live event.
-func (k kind) one() string { return string(k[:len(k)-1]) }
-
-// entry is one entry of a stream.
-type entry struct {
-	kind      kind
-	partition int
-	id        streamID
-	fields    map[string]any
-}
-
-func newEntry(k kind, partition int, m redis.XMessage) (entry, error) {
-	id, err := parseStreamID(m.ID)
-	return entry{k, partition, id, m.Values}, err
-}
-
-func (e *entry) text(field string) string {
-	s, _ := e.fields[field].(string)
-	return s
-}
-
-// at is the receipt of an entry; where the field is missing or spoilt, the time
-// in the entry's id.
-func (e *entry) at() time.Time {
-	ms, err := strconv.ParseInt(e.text("at"), 10, 64)
-	if err != nil {
-		ms = int64(e.id.ms)
-	}
-	return time.UnixMilli(ms).UTC()
-}
 
 // Pack is a SenML pack, handed on as it stands in the stream: numbers keep
 // their text.
@@ -105,13 +67,15 @@ type Reject struct {
 	Body   []byte    `json:"body,omitempty" doc:"Its first 1024 bytes"`
 }
 
-// Event is a change of a downlink, of an SMS or of a device's presence.
+// Event is a change of a downlink, of an SMS or of a device's presence, or about
+// an app's session.
 type Event struct {
 	ID      string    `json:"id" doc:"Stream id" example:"1700000000000-0"`
-	Device  string    `json:"device" example:"IMEI:356726104408422"`
+	Device  string    `json:"device" doc:"Empty where the event is about none" example:"IMEI:356726104408422"`
+	App     string    `json:"app,omitempty" doc:"The app whose session it is about"`
 	At      time.Time `json:"at"`
-	Kind    string    `json:"kind" doc:"downlink, sms or presence" example:"downlink"`
-	Subject string    `json:"subject,omitempty" doc:"Id of the downlink or SMS"`
+	Kind    string    `json:"kind" doc:"downlink, sms, presence or gap" example:"downlink"`
+	Subject string    `json:"subject,omitempty" doc:"Id of the downlink, SMS or session"`
 	State   string    `json:"state" example:"SUCCEEDED"`
 	Cause   string    `json:"cause,omitempty"`
 }
@@ -119,39 +83,54 @@ type Event struct {
 // Gap tells that entries were trimmed before they could be read.
 type Gap struct {
 	Kind  string `json:"kind" enum:"uplinks,rejects,events" doc:"Which stream"`
-	After string `json:"after" doc:"Stream id of the last entry before the gap"`
-	Next  string `json:"next" doc:"Stream id of the first entry after it"`
+	After string `json:"after" doc:"Stream id of the last entry before the gap, or where the client started"`
+	Next  string `json:"next" doc:"Stream id of the first entry after it; the same as to where there is none yet"`
+	From  string `json:"from" doc:"All up to this stream id was read"`
+	To    string `json:"to" doc:"What lies behind from is gone, up to this stream id"`
+	Count int64  `json:"count" doc:"How many entries were missed; -1 where that is not known"`
 }
 
-func (e *entry) uplink() Uplink {
+func newUplink(e *stream.Entry) Uplink {
+	text := e.Fields.Text
 	return Uplink{
-		ID: e.id.String(), Device: e.text("device"), Via: e.text("via"), At: e.at(),
-		Unsigned: e.text("unsigned") != "", Pack: Pack(e.text("pack")), Raw: []byte(e.text("raw")),
+		ID: e.ID.String(), Device: text("device"), Via: text("via"), At: e.At(),
+		Unsigned: text("unsigned") != "", Pack: Pack(text("pack")), Raw: []byte(text("raw")),
 	}
 }
 
-func (e *entry) reject() Reject {
+func newReject(e *stream.Entry) Reject {
+	text := e.Fields.Text
 	return Reject{
-		ID: e.id.String(), Device: e.text("device"), Via: e.text("via"), At: e.at(),
-		Reason: e.text("reason"), Detail: e.text("detail"), Remote: e.text("remote"), Body: []byte(e.text("body")),
+		ID: e.ID.String(), Device: text("device"), Via: text("via"), At: e.At(),
+		Reason: text("reason"), Detail: text("detail"), Remote: text("remote"), Body: []byte(text("body")),
 	}
 }
 
-func (e *entry) event() Event {
+func newEvent(e *stream.Entry) Event {
+	text := e.Fields.Text
 	return Event{
-		ID: e.id.String(), Device: e.text("device"), At: e.at(), Kind: e.text("kind"),
-		Subject: e.text("id"), State: e.text("state"), Cause: e.text("cause"),
+		ID: e.ID.String(), Device: text("device"), App: text("app"), At: e.At(), Kind: text("kind"),
+		Subject: text("id"), State: text("state"), Cause: text("cause"),
 	}
 }
 
-// item is the entry as the API shows it.
-func (e *entry) item() any {
-	switch e.kind {
+// newItem is the entry as the API shows it.
+func newItem(e *stream.Entry) any {
+	switch e.Kind {
 	case uplinks:
-		return e.uplink()
+		return newUplink(e)
 	case rejects:
-		return e.reject()
+		return newReject(e)
 	default:
-		return e.event()
+		return newEvent(e)
 	}
+}
+
+// newGap is the gap before a page.
+func newGap(k stream.Kind, p *stream.Page) Gap {
+	g := Gap{Kind: string(k), After: p.Gap.From.String(), Next: p.Gap.To.String(), From: p.Gap.From.String(), To: p.Gap.To.String(), Count: p.Gap.Count}
+	if len(p.Entries) > 0 {
+		g.Next = p.Entries[0].ID.String()
+	}
+	return g
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/stream"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 type liveParams struct {
 	Kind        []string `query:"kind" nullable:"false" enum:"uplinks,rejects,events" doc:"What to follow; none: all that the app may read"`
 	Device      string   `query:"device" doc:"Only this device's" example:"IMEI:356726104408422" maxLength:"100"`
-	After       string   `query:"after" doc:"Stream id or cursor to start behind; none: what comes from now on" maxLength:"250000"`
+	After       string   `query:"after" doc:"Where to start: behind a stream id or cursor, or at an instant (RFC 3339); none: what comes from now on" maxLength:"250000"`
 	LastEventID string   `header:"Last-Event-ID" doc:"The last id received: goes on behind it" maxLength:"250000"`
 }
 
@@ -73,7 +74,7 @@ func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, e
 	if err != nil {
 		return nil, err
 	}
-	l := &liveStream{api: a, filter: f, base: base, follow: newFollower(a.client, a.keys, follow, f.partitions)}
+	l := &liveStream{api: a, filter: f, base: base, kinds: follow, follow: newFollower(a.reader, a.recent, follow, f.partitions)}
 	l.follow.seek(base)
 	if err := l.follow.seekEnd(ctx, base); err != nil {
 		return nil, err
@@ -97,9 +98,9 @@ func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, e
 
 // mayFollow gives the kinds to follow. Those asked for must all be allowed;
 // without any it is what the app may read.
-func mayFollow(app *auth.App, asked []string) ([]kind, error) {
-	var follow []kind
-	for _, k := range kinds {
+func mayFollow(app *auth.App, asked []string) ([]stream.Kind, error) {
+	var follow []stream.Kind
+	for _, k := range stream.Kinds() {
 		wanted := len(asked) == 0
 		for _, name := range asked {
 			wanted = wanted || name == string(k)
@@ -117,12 +118,14 @@ func mayFollow(app *auth.App, asked []string) ([]kind, error) {
 }
 
 // liveStream is one client of /v1/live: a cursor that is nudged. It reads when
-// the client has taken what was read before.
+// the client has taken what was read before: near the end of the streams from
+// memory that all share, further behind from Redis.
 type liveStream struct {
 	api    *API
 	caller caller
 	filter filter
-	base   cursor // positions of the partitions that are not followed
+	base   stream.Cursor // positions of the partitions that are not followed
+	kinds  []stream.Kind
 	follow *follower
 	out    *eventWriter
 
@@ -136,6 +139,9 @@ type liveStream struct {
 func (l *liveStream) run(ctx context.Context) {
 	l.api.metrics.live.Inc()
 	defer l.api.metrics.live.Dec()
+	if l.api.follow != nil {
+		defer l.api.follow(l.kinds...)()
+	}
 	if l.out.open() != nil {
 		return
 	}
@@ -222,18 +228,33 @@ func (l *liveStream) pass(ctx context.Context) (again bool, err error) {
 		return false, l.stumble(ctx, err)
 	}
 	l.broken = false
-	for i := range b.gaps {
-		if err := l.out.send("gap", "", b.gaps[i]); err != nil {
-			return false, err
-		}
-		l.api.metrics.sent.WithLabelValues("gap").Inc()
+	if err := l.tellGaps(&b); err != nil {
+		return false, err
 	}
 	for i := range b.entries {
 		if err := l.hand(ctx, &b.entries[i], i == len(b.entries)-1); err != nil {
 			return false, l.stumble(ctx, err)
 		}
 	}
+	l.follow.settle(&b)
 	return b.full, l.out.flush()
+}
+
+// tellGaps tells what was trimmed before it was read. Where something follows
+// the client's position moves with that, else with the last gap.
+func (l *liveStream) tellGaps(b *batch) error {
+	for i := range b.gaps {
+		id := ""
+		if len(b.entries) == 0 && i == len(b.gaps)-1 {
+			l.follow.settle(b)
+			id = l.moved()
+		}
+		if err := l.out.send("gap", id, b.gaps[i]); err != nil {
+			return err
+		}
+		l.api.metrics.sent.WithLabelValues("gap").Inc()
+	}
+	return nil
 }
 
 // renew finds the app again: its key may have been taken from it, or its
@@ -255,7 +276,7 @@ func (l *liveStream) renew(ctx context.Context) error {
 // stumble sorts out what ends the stream from what may pass: while Redis does
 // not answer the client waits, and misses nothing.
 func (l *liveStream) stumble(ctx context.Context, err error) error {
-	if !errors.Is(err, errRedis) && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrBusy) {
+	if !errors.Is(err, stream.ErrRedis) && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrBusy) {
 		return err
 	}
 	if !l.broken {
@@ -265,7 +286,7 @@ func (l *liveStream) stumble(ctx context.Context, err error) error {
 	return nil
 }
 
-func (l *liveStream) hand(ctx context.Context, e *entry, last bool) error {
+func (l *liveStream) hand(ctx context.Context, e *stream.Entry, last bool) error {
 	ok, err := l.api.mayRead(ctx, l.caller.app, &l.filter, e)
 	if err != nil {
 		return err
@@ -278,8 +299,8 @@ func (l *liveStream) hand(ctx context.Context, e *entry, last bool) error {
 	if last || len(l.follow.tails) <= manyStreams {
 		id = l.moved()
 	}
-	l.api.metrics.sent.WithLabelValues(e.kind.one()).Inc()
-	return l.out.send(e.kind.one(), id, e.item())
+	l.api.metrics.sent.WithLabelValues(e.Kind.One()).Inc()
+	return l.out.send(e.Kind.One(), id, newItem(e))
 }
 
 // moved is the cursor if the client has not been given it yet, else "".

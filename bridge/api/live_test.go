@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"m2mbridge/auth/redistest"
+	"m2mbridge/bridge/stream"
 )
 
 func TestLiveShowsWhatComes(t *testing.T) {
@@ -80,7 +81,7 @@ func TestLiveGoesOnBehindLastEventID(t *testing.T) {
 func TestLiveLosesNothingOfOneMillisecond(t *testing.T) {
 	t.Parallel()
 	a := start(t, redistest.Start(t))
-	xadd := func(k kind, id string) {
+	xadd := func(k stream.Kind, id string) {
 		t.Helper()
 		if err := a.client.Do(t.Context(), "XADD", a.keys.Key(0, string(k)), id, "device", imei1, "pack", "[]").Err(); err != nil {
 			t.Fatal(err)
@@ -161,10 +162,37 @@ func TestLiveTellsAGap(t *testing.T) {
 	a.trim(1)
 	l := a.live(adminKey, "?kind=uplinks", first)
 	m, _ := l.next()
-	if want := `{"kind":"uplinks","after":"` + first + `","next":"` + last + `"}`; m.event != "gap" || m.data != want {
+	if want := `{"kind":"uplinks","after":"` + first + `","next":"` + last + `","from":"` + first + `","to":"` + before(t, last) + `","count":-1}`; m.event != "gap" || m.data != want {
 		t.Errorf("got %+v, want gap %s", m, want)
 	}
 	l.expect("uplink", last)
+}
+
+// Of a stream that is empty by now the gap is told as well, once.
+func TestLiveTellsAGapOfNothingLeft(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	l := a.live(adminKey, "?kind=uplinks", "")
+	first := a.uplink(imei1, 0)
+	l.expect("uplink", first)
+	l.cancel()
+	last := a.uplink(imei1, 1)
+	a.trim(0)
+	l = a.live(adminKey, "?kind=uplinks", first)
+	m, _ := l.next()
+	if want := `{"kind":"uplinks","after":"` + first + `","next":"` + last + `","from":"` + first + `","to":"` + last + `","count":-1}`; m.event != "gap" || m.data != want || m.id != last {
+		t.Errorf("got %+v, want gap %s", m, want)
+	}
+	l.expect("uplink", a.uplink(imei1, 2))
+}
+
+// before is the greatest id below one.
+func before(t *testing.T, id string) string {
+	t.Helper()
+	parsed, err := stream.ParseID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Prev().String()
 }
 
 func (a *testAPI) trim(n int64) {
@@ -178,8 +206,8 @@ func (a *testAPI) trim(n int64) {
 func TestLiveTellsNoGapOfAQuietStream(t *testing.T) {
 	a := start(t, redistest.Start(t))
 	a.uplink(imei1, 0)
-	f := newFollower(a.client, a.keys, []kind{uplinks}, []int{0})
-	if err := f.seekEnd(t.Context(), cursor{}); err != nil {
+	f := newFollower(stream.NewReader(a.client, a.keys), nil, []stream.Kind{uplinks}, []int{0})
+	if err := f.seekEnd(t.Context(), stream.Cursor{}); err != nil {
 		t.Fatal(err)
 	}
 	read := func() batch {
@@ -188,9 +216,7 @@ func TestLiveTellsNoGapOfAQuietStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range b.entries {
-			f.advance(&b.entries[i])
-		}
+		f.settle(&b)
 		return b
 	}
 	a.trim(0)

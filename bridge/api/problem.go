@@ -9,6 +9,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/session"
+	"m2mbridge/bridge/stream"
 )
 
 // problem is the one place where errors become HTTP answers: RFC 9457 problem
@@ -18,13 +20,14 @@ func (a *API) problem(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &known):
 		return err
-	case errors.Is(err, auth.ErrUnknown):
+	case errors.Is(err, auth.ErrUnknown), errors.Is(err, session.ErrUnknown):
 		return huma.Error404NotFound("there is no such thing, or it is not among what this app may see")
 	case errors.Is(err, auth.ErrExists), errors.Is(err, auth.ErrConflict):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, auth.ErrInvalid):
 		return huma.Error422UnprocessableEntity(err.Error())
-	case errors.Is(err, errRedis), errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy):
+	case errors.Is(err, stream.ErrRedis), errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy),
+		errors.Is(err, session.ErrUnavailable):
 		a.log.Warn("request not answered: redis", "request", requestID(ctx), "error", err)
 		return unavailable("Redis cannot answer now: try again")
 	}

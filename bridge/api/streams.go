@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/stream"
 )
 
 // StreamPage is one page of a stream. The cursor is always there: what comes
@@ -19,7 +21,7 @@ type StreamPage[T any] struct {
 }
 
 type streamParams struct {
-	After  string `query:"after" doc:"Stream id or cursor that the page starts behind; none: the oldest entry there is" example:"1700000000000-0" maxLength:"250000"`
+	After  string `query:"after" doc:"Where the page starts: behind a stream id or the cursor of an earlier answer, or at an instant (RFC 3339); none: the oldest entry there is" example:"1700000000000-0" maxLength:"250000"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Items in a page, at most"`
 	Device string `query:"device" doc:"Only this device's" example:"IMEI:356726104408422" maxLength:"100"`
 	Cursor string `query:"cursor" doc:"The same as after, as the other lists call it" maxLength:"250000"`
@@ -39,7 +41,7 @@ func (p *streamParams) start() (text, name string, err error) {
 type streamPage[T any] struct{ Body StreamPage[T] }
 
 // readScopes are what one must have to read a kind; see mayRead for events.
-func readScopes(k kind) []auth.Scope {
+func readScopes(k stream.Kind) []auth.Scope {
 	switch k {
 	case uplinks:
 		return []auth.Scope{auth.ScopeUplinkRead}
@@ -51,12 +53,12 @@ func readScopes(k kind) []auth.Scope {
 }
 
 func (a *API) addStreams() {
-	addStream(a, uplinks, "Read accepted uplinks", "", (*entry).uplink)
-	addStream(a, rejects, "Read refused messages", "Nothing in them is verified.", (*entry).reject)
-	addStream(a, events, "Read events", "With `uplink.read` alone only those of presence.", (*entry).event)
+	addStream(a, uplinks, "Read accepted uplinks", "", newUplink)
+	addStream(a, rejects, "Read refused messages", "Nothing in them is verified.", newReject)
+	addStream(a, events, "Read events", "With `uplink.read` alone only those of presence, and of the app's own sessions.", newEvent)
 }
 
-func addStream[T any](a *API, k kind, summary, description string, show func(*entry) T) {
+func addStream[T any](a *API, k stream.Kind, summary, description string, show func(*stream.Entry) T) {
 	register(a, huma.Operation{
 		OperationID: "list-" + string(k), Method: http.MethodGet, Path: "/v1/" + string(k),
 		Summary: summary, Description: description, Tags: []string{"streams"},
@@ -87,11 +89,12 @@ func addStream[T any](a *API, k kind, summary, description string, show func(*en
 
 // startOf reads where the client wants to start; "" gives an empty cursor. An
 // error says where in the request it was given.
-func (a *API) startOf(after, location string) (cursor, error) {
+func (a *API) startOf(after, location string) (stream.Cursor, error) {
 	if after == "" {
-		return cursor{}, nil
+		return stream.Cursor{}, nil
 	}
-	c, err := parseCursor(after, a.keys.Count())
+	// The plus of an instant's offset means a space in a query, and is easily forgotten.
+	c, err := stream.ParseCursor(strings.Replace(after, " ", "+", 1), a.keys.Count())
 	if err != nil {
 		return nil, invalid(location, err.Error(), after)
 	}
@@ -122,13 +125,16 @@ func (a *API) filter(ctx context.Context, device string) (filter, error) {
 
 // mayRead is the one place where an entry is held against the filter and the
 // app: its scopes, and the devices it sees. An entry without a device is for
-// apps that see all.
-func (a *API) mayRead(ctx context.Context, app *auth.App, f *filter, e *entry) (bool, error) {
-	if e.kind == events && e.text("kind") != "presence" && !app.Has(auth.ScopeDownlinkRead) {
+// apps that see all, and for the app that it is about.
+func (a *API) mayRead(ctx context.Context, app *auth.App, f *filter, e *stream.Entry) (bool, error) {
+	device := e.Fields.Text("device")
+	if f.device != "" && device != string(f.device) {
 		return false, nil
 	}
-	device := e.text("device")
-	if f.device != "" && device != string(f.device) {
+	if e.Kind == events && device == "" && e.Fields.Text("app") == app.Name {
+		return true, nil
+	}
+	if e.Kind == events && e.Fields.Text("kind") != "presence" && !app.Has(auth.ScopeDownlinkRead) {
 		return false, nil
 	}
 	if len(app.Devices) == 0 {
@@ -146,14 +152,14 @@ func (a *API) mayRead(ctx context.Context, app *auth.App, f *filter, e *entry) (
 const scanEntries = 5000
 
 type readPage struct {
-	entries   []entry
-	cursor    cursor
+	entries   []stream.Entry
+	cursor    stream.Cursor
 	more, gap bool
 }
 
 // page reads from base on until the page is full, the streams are at their
 // end, or the request has cost enough.
-func (a *API) page(ctx context.Context, k kind, f filter, base cursor, limit int) (readPage, error) {
+func (a *API) page(ctx context.Context, k stream.Kind, f filter, base stream.Cursor, limit int) (readPage, error) {
 	app := callerOf(ctx).app
 	select {
 	case a.pages <- struct{}{}:
@@ -161,7 +167,7 @@ func (a *API) page(ctx context.Context, k kind, f filter, base cursor, limit int
 	case <-ctx.Done():
 		return readPage{}, ctx.Err()
 	}
-	follow := newFollower(a.client, a.keys, []kind{k}, f.partitions)
+	follow := newFollower(a.reader, nil, []stream.Kind{k}, f.partitions)
 	follow.seek(base)
 	var page readPage
 	for scanned := 0; ; {
@@ -185,6 +191,7 @@ func (a *API) page(ctx context.Context, k kind, f filter, base cursor, limit int
 			}
 			follow.advance(e)
 		}
+		follow.settle(&b)
 		scanned += len(b.entries)
 		if !b.full || scanned >= scanEntries {
 			page.more, page.cursor = b.full, follow.cursor(base, a.keys.Count())

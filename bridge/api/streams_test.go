@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"m2mbridge/auth/redistest"
+	"m2mbridge/bridge/stream"
 )
 
 func ids[T any](items []T, id func(T) string) []string {
@@ -64,7 +65,7 @@ func TestCursorIsAnotherNameOfAfter(t *testing.T) {
 	for _, list := range []string{"uplinks", "rejects", "events"} {
 		want := uplinked
 		if list != "uplinks" {
-			want = []string{a.add(kind(list), imei1), a.add(kind(list), imei1)}
+			want = []string{a.add(stream.Kind(list), imei1), a.add(stream.Kind(list), imei1)}
 		}
 		for _, query := range []string{"?cursor=" + want[0], "?limit=1&cursor=" + want[0] + "&after=" + want[0]} {
 			var page StreamPage[struct{ ID string }]
@@ -84,6 +85,8 @@ func TestStartThatIsNone(t *testing.T) {
 	a.refuses("/v1/events?cursor=zzz", "", "query.cursor", "want a stream id")
 	a.refuses("/v1/live?after=zzz", "", "query.after", "want a stream id")
 	a.refuses("/v1/live", "zzz", "header.Last-Event-ID", "want a stream id")
+	a.refuses("/v1/rejects?after=yesterday", "", "query.after", "an instant such as")
+	a.refuses("/v1/live?after=2026-01-31", "", "query.after", "an instant such as")
 	a.refuses("/v1/live?after=0", "zzz", "header.Last-Event-ID", "want a stream id")
 }
 
@@ -227,5 +230,49 @@ func TestPageIsBounded(t *testing.T) {
 	a.want(http.StatusOK, adminKey, "GET", path+"&after="+page.Cursor, "", &page)
 	if got := ids(page.Items, uplinkID); !slices.Equal(got, []string{want}) || page.More {
 		t.Errorf("second page: %v, more %v", got, page.More)
+	}
+}
+
+// An instant is a start as well: what was stored then or later.
+func TestStartAtAnInstant(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
+		a := start(t, server)
+		for _, id := range []string{"1700000000999-3", "1700000001000-0", "1700000001000-1", "1700000001001-0"} {
+			if err := a.client.Do(t.Context(), "XADD", a.keys.Key(0, "uplinks"), id, "device", imei1, "pack", "[]").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for instant, want := range map[string]int{
+			"2023-11-14T22:13:20Z": 4, "2023-11-14T22:13:21Z": 3, "2023-11-14T22:13:21.0009Z": 3, "2023-11-14T22:13:21.001Z": 1,
+			"2023-11-14T23:13:21.001%2B01:00": 1, "2023-11-14T23:13:21.001+01:00": 1, "2099-01-01T00:00:00Z": 0,
+		} {
+			var page StreamPage[Uplink]
+			a.want(http.StatusOK, adminKey, "GET", "/v1/uplinks?after="+instant, "", &page)
+			if len(page.Items) != want || page.Gap && want != 4 {
+				t.Errorf("%s: %+v", instant, page)
+			}
+		}
+		a.live(adminKey, "?kind=uplinks&after=2023-11-14T22:13:21Z", "").expect("uplink", "1700000001000-0", "1700000001000-1", "1700000001001-0")
+	})
+}
+
+// What befell an app's session is for that app, whatever devices it sees.
+func TestEventsOfSessionsAreTheirApps(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	id := a.add(events, "", "app", "dash", "kind", "gap", "id", "dash/c1", "state", "missed", "cause", "7 messages")
+	a.add(events, "", "app", "other", "kind", "gap", "state", "missed")
+	a.add(events, "", "kind", "gap", "state", "missed")
+	dash := a.app("dash", "uplink.read", imei1)
+	for key, want := range map[string]int{
+		dash: 1, a.app("all", "downlink.read"): 3, a.app("presence", "uplink.read"): 0, a.app("some", "downlink.read", imei1): 0, adminKey: 3,
+	} {
+		var page StreamPage[Event]
+		a.want(http.StatusOK, key, "GET", "/v1/events", "", &page)
+		if len(page.Items) != want {
+			t.Errorf("%d events, want %d", len(page.Items), want)
+		}
+		if key == dash && page.Items[0] != (Event{ID: id, App: "dash", At: page.Items[0].At, Kind: "gap", Subject: "dash/c1", State: "missed", Cause: "7 messages"}) {
+			t.Errorf("got %+v", page.Items[0])
+		}
 	}
 }

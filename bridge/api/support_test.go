@@ -17,6 +17,7 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
+	"m2mbridge/bridge/stream"
 )
 
 const (
@@ -176,7 +177,7 @@ func secretOf(id string) string {
 }
 
 // add writes an entry to a stream and gives its id.
-func (a *testAPI) add(k kind, device string, fields ...string) string {
+func (a *testAPI) add(k stream.Kind, device string, fields ...string) string {
 	a.t.Helper()
 	values := []any{"device", device, "at", "1700000000123"}
 	for _, f := range fields {

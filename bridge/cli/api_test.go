@@ -18,6 +18,7 @@ import (
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
 	"m2mbridge/bridge/api"
+	"m2mbridge/bridge/session"
 )
 
 const (
@@ -50,7 +51,9 @@ func (s *apiServer) start(server *redistest.Server) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	a, err := api.New(api.Config{Registry: registry, Client: s.client})
+	a, err := api.New(api.Config{
+		Registry: registry, Client: s.client, Sessions: session.NewKeeper(session.Config{Client: s.client}),
+	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -323,6 +326,19 @@ func TestTailJSON(t *testing.T) {
 	}
 	if line := r.next(); json.Unmarshal([]byte(line), &got) != nil || got.Type != "uplink" || got.ID != id || !strings.Contains(string(got.Pack), `"v":7.50`) {
 		t.Errorf("got %s", line)
+	}
+}
+
+func TestTailStartsAtAnInstant(t *testing.T) {
+	s := startAPI(t)
+	id := s.uplink(7)
+	var got struct{ ID string }
+	r := s.tail("--after", "2001-02-03T04:05:06+01:00", "--json")
+	if line := r.next(); json.Unmarshal([]byte(line), &got) != nil || got.ID != id {
+		t.Errorf("got %s", line)
+	}
+	if _, stderr := s.run(1, "tail", "--after", "yesterday"); !strings.Contains(stderr, "want a stream id such as") || !strings.Contains(stderr, "an instant such as") {
+		t.Errorf("stderr %s", stderr)
 	}
 }
 

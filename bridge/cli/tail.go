@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +23,7 @@ type Tail struct {
 	apiFlags
 	Device string   `placeholder:"ID" help:"Only this device's."`
 	Kind   []string `enum:"uplinks,rejects,events" placeholder:"uplinks,rejects,events" help:"What to follow; without it, all that the app may read."`
-	After  string   `placeholder:"ID" help:"Stream id to start behind, 0 for all that is still there; without it, what comes from now on."`
+	After  string   `placeholder:"ID|INSTANT" help:"Stream id or cursor to start behind, 0 for all that is still there, or an instant (RFC 3339) to start at; without it, what comes from now on."`
 }
 
 // Help is the longer text of --help.
@@ -31,7 +32,8 @@ func (Tail) Help() string {
 Examples:
 
   m2mbridge tail --device IMEI:356726104408422
-  m2mbridge tail --kind uplinks --after 0 --json`
+  m2mbridge tail --kind uplinks --after 0 --json
+  m2mbridge tail --kind rejects --after 2026-01-31T08:00:00Z`
 }
 
 // Waits between attempts to connect again.
@@ -157,7 +159,11 @@ func (t *tailing) showGap(data string) error {
 	if err := json.Unmarshal([]byte(data), &g); err != nil {
 		return fmt.Errorf("read gap: %w", err)
 	}
-	fmt.Fprintf(t.notes, "gap: %s between %s and %s were trimmed before they could be read\n", g.Kind, g.After, g.Next)
+	count := ""
+	if g.Count > 0 {
+		count = strconv.FormatInt(g.Count, 10) + " "
+	}
+	fmt.Fprintf(t.notes, "gap: %s%s between %s and %s were trimmed before they could be read\n", count, g.Kind, g.After, g.Next)
 	return nil
 }
 
@@ -175,7 +181,7 @@ func describe(m *sseMessage) (at time.Time, device, text string, err error) {
 	default:
 		var e api.Event
 		err = json.Unmarshal([]byte(m.data), &e)
-		return e.At, e.Device, strings.TrimRight(fmt.Sprintf("%s  %s %s  %s", e.Kind, e.Subject, e.State, e.Cause), " "), err
+		return e.At, cmp.Or(e.Device, e.App), strings.TrimRight(fmt.Sprintf("%s  %s %s  %s", e.Kind, e.Subject, e.State, e.Cause), " "), err
 	}
 }
 

@@ -84,14 +84,19 @@ const fleetSize = 8 // half of them on each edge
 // flight, until stop.
 func (s *site) startFleets(overHTTP, overMQTT *node) *fleets {
 	s.Helper()
+	return s.startFleetsAt(overHTTP.addr("http"), overMQTT.addr("mqtt"))
+}
+
+// startFleetsAt is startFleets by addresses.
+func (s *site) startFleetsAt(overHTTP, overMQTT string) *fleets {
+	s.Helper()
 	list := fleet.Devices(s.Name(), 0, fleetSize)
 	f := &fleets{s: s}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for i, via := range []fleet.Via{fleet.HTTP, fleet.MQTT} {
-		n := []*node{overHTTP, overMQTT}[i]
 		number := fleet.NewNumbered(fleet.NumberedConfig{
-			Via: via, Addr: n.addr(string(via)), Devices: list[i*fleetSize/2 : (i+1)*fleetSize/2], Window: 8, Epoch: time.Unix(1700000000, 0),
+			Via: via, Addr: []string{overHTTP, overMQTT}[i], Devices: list[i*fleetSize/2 : (i+1)*fleetSize/2], Window: 8, Epoch: time.Unix(1700000000, 0),
 		})
 		f.numbers = append(f.numbers, number)
 		running.Go(func() {
@@ -157,19 +162,10 @@ func (f *fleets) hold(stored []fleet.Number) {
 // numbered reads all numbered messages from the stream, in its order.
 func (s *site) numbered() (stored []fleet.Number) {
 	s.Helper()
-	for from := "-"; ; {
-		page, err := s.own.XRangeN(context.Background(), "m2m:{0}:uplinks", from, "+", 2000).Result()
-		if err != nil {
-			s.Fatalf("read the uplinks: %v", err)
-		}
-		for _, e := range page {
-			stored = append(stored, number(s, e))
-		}
-		if len(page) < 2000 {
-			return stored
-		}
-		from = "(" + page[len(page)-1].ID
+	for _, e := range s.storedPaged("uplinks") {
+		stored = append(stored, number(s, e))
 	}
+	return stored
 }
 
 func number(s *site, e redis.XMessage) fleet.Number {

@@ -6,8 +6,11 @@
 //
 // Which file do I want? README's own commands: readme_test.go. What devices are
 // told over HTTP: http_test.go, over MQTT: mqtt_test.go. What apps may not see:
-// access_test.go. Redis failing: faults_test.go, cut_test.go, chaos_test.go. The
-// program stopping: stop_test.go. A device's removal: revoke_test.go.
+// access_test.go. Apps' sessions: session_test.go, slow and away stall_test.go,
+// over deaths of all kinds death_test.go, shared share_test.go, what was trimmed
+// trim_test.go and gap_test.go, where to start after_test.go. Redis failing:
+// faults_test.go, cut_test.go, chaos_test.go. The program stopping: stop_test.go.
+// A device's removal: revoke_test.go.
 //
 // It knows nothing of the program's insides. After every test all that the
 // program logged, at debug level, is searched for what must never be there.

@@ -109,6 +109,17 @@ func (l *listener) kill() {
 	<-l.exited
 }
 
+// interrupt ends it as Ctrl-C does: it says good-bye.
+func (l *listener) interrupt() {
+	l.t.Helper()
+	l.signal(syscall.SIGINT)
+	select {
+	case <-l.exited:
+	case <-time.After(stopLimit):
+		l.t.Fatalf("%s does not end", l.name)
+	}
+}
+
 // signal freezes it, or lets it go on. stdbuf has become mosquitto_sub.
 func (l *listener) signal(sig syscall.Signal) {
 	l.t.Helper()

@@ -188,6 +188,22 @@ func (s *site) stored(name string) []redis.XMessage {
 	return entries
 }
 
+// storedPaged reads a long stream of the site's Redis from the start.
+func (s *site) storedPaged(name string) (entries []redis.XMessage) {
+	s.Helper()
+	for from := "-"; ; {
+		page, err := s.own.XRangeN(context.Background(), "m2m:{0}:"+name, from, "+", 2000).Result()
+		if err != nil {
+			s.Fatalf("read stream %s: %v", name, err)
+		}
+		entries = append(entries, page...)
+		if len(page) < 2000 {
+			return entries
+		}
+		from = "(" + page[len(page)-1].ID
+	}
+}
+
 // packs are what is stored of a device, in order.
 func (s *site) packs(d fleet.Device) (packs []string) {
 	s.Helper()

@@ -1,48 +1,69 @@
 // Package fanout carries entries of the streams to the subscribers of this
-// node: the live tail. What this node itself stored comes to it in process;
-// what others stored it reads from Redis. Either way subscribers get a
-// partition's uplinks in the order of its stream, each once.
+// node. The live tail follows the streams: what this node itself stored comes
+// to it in process, what others stored it reads from Redis; either way each
+// stream is followed in its order, each entry once. Of each it keeps the recent
+// messages in memory, where whoever is close behind reads them; who is further
+// behind reads pages from Redis. A subscriber is thus a position, which each
+// keeps for itself.
 //
-// It knows neither MQTT packets nor windows: the Deliverer owns those.
+// It knows neither MQTT packets nor windows nor sessions: the Deliverer owns
+// those.
 package fanout
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
-	"m2mbridge/bridge/uplink"
+	"m2mbridge/bridge/stream"
 	"m2mbridge/broker"
 )
 
 // Deliverer takes messages to subscribers. Deliver is called by one goroutine
-// per partition, in stream order, and must not block on a subscriber.
+// per partition, for each stream in its order, and must not block on a
+// subscriber. end is behind the last message; without messages, the stream has
+// moved on for one of these reasons: nobody wanted it, its entries make no
+// messages, or they were trimmed before the tail saw them. So a subscriber is
+// given msgs only if it has read up to where the last call left the stream;
+// else Recent tells what it may have missed.
 type Deliverer interface {
-	Deliver(msgs []broker.Message)
+	Deliver(s broker.Stream, msgs []*broker.Message, end broker.Position)
+	// Wants tells cheaply whether anybody may want messages below a prefix such as "uplinks/".
 	Wants(topicPrefix string) bool
 }
 
 // Config of the live tail.
 type Config struct {
 	Client   redis.UniversalClient // for reads that do not block
+	Reader   redis.UniversalClient // for what subscribers read; nil: Client
 	Blocking redis.UniversalClient // for XREAD BLOCK
 	Keys     auth.Keyspace
-	Deliver  Deliverer
 	Log      *slog.Logger
 
 	MaxEvents int64 // length of a partition's events stream, about; 0: no limit
+
+	// What is kept in memory of all streams together, about.
+	RecentEntries int // 0: 4096
+	RecentBytes   int // 0: 4 MiB
 }
 
 // Fanout is the live tail of all partitions.
 type Fanout struct {
-	cfg   Config
-	tails []*tail
-	gaps  chan broker.Gap
+	cfg     Config
+	deliver Deliverer      // nil: no subscribers
+	reader  *stream.Reader // for subscribers
+	logs    []*log         // by broker.Stream
+	tails   []*tail
+	gaps    chan broker.Missed
+	reads   outage        // of subscribers
+	turns   chan struct{} // taken while a partition asks Redis, see reader.turn
+
+	follows [3]atomic.Int64 // by stream.Kind.Index: who wants it beside the Deliverer
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -53,12 +74,45 @@ func New(cfg Config) *Fanout {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Fanout{cfg: cfg, changed: make(chan struct{}), gaps: make(chan broker.Gap, gapQueue)}
+	if cfg.Reader == nil {
+		cfg.Reader = cfg.Client
+	}
+	if cfg.RecentEntries == 0 {
+		cfg.RecentEntries = 4096
+	}
+	if cfg.RecentBytes == 0 {
+		cfg.RecentBytes = 4 << 20
+	}
+	f := &Fanout{
+		cfg: cfg, reader: stream.NewReader(cfg.Reader, cfg.Keys), turns: make(chan struct{}, turnsAtOnce),
+		changed: make(chan struct{}), gaps: make(chan broker.Missed, gapQueue),
+		reads: outage{log: cfg.Log, lost: "streams cannot be read: subscribers who are behind wait", back: "streams can be read again"},
+	}
+	for _, k := range stream.Kinds() {
+		for p := range cfg.Keys.Count() {
+			f.logs = append(f.logs, newLog(f.number(k, p), k, p, share(k, cfg.RecentEntries, cfg.Keys), share(k, cfg.RecentBytes, cfg.Keys)))
+		}
+	}
 	for p := range cfg.Keys.Count() {
 		f.tails = append(f.tails, newTail(f, p))
 	}
 	return f
 }
+
+// share is a stream's part of what is kept in memory. Uplinks are most of what
+// comes.
+func share(k stream.Kind, all int, keys auth.Keyspace) int {
+	eighths := 1
+	if k == stream.Uplinks {
+		eighths = 6
+	}
+	return max(all*eighths/8/keys.Count(), 1)
+}
+
+// DeliverTo says who takes messages to subscribers. It must have been called
+// before Run is, and before there is anything to deliver: the Deliverer reads
+// from the Fanout and so is made after it.
+func (f *Fanout) DeliverTo(d Deliverer) { f.deliver = d }
 
 // Run follows the streams until ctx ends. The tail starts where the streams
 // stand when Run begins; ready is called once it does.
@@ -74,46 +128,33 @@ func (f *Fanout) Run(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// Committed is given each batch this node stored (uplink.Config.OnCommit). It
-// never blocks: a batch that finds no room is read from the stream instead.
-func (f *Fanout) Committed(c uplink.Commit) {
-	if len(c.Entries) == 0 {
-		return
-	}
-	own := commit{prev: parseID(c.Prev), msgs: make([]broker.Message, len(c.Entries))}
-	wanted := f.cfg.Deliver.Wants("uplinks/")
-	var packs []byte
-	if wanted {
-		packs = joinPacks(c.Entries)
-	}
-	for i, e := range c.Entries {
-		own.last = parseID(e.ID)
-		if wanted {
-			own.msgs[i] = uplinkMessage(e.ID, e.Device, packs[:len(e.Pack):len(e.Pack)])
-			packs = packs[len(e.Pack):]
-		}
-	}
-	if !wanted {
-		own.msgs = nil
-	}
-	own.first = parseID(c.Entries[0].ID)
-	select {
-	case f.tails[c.Partition].local <- own:
-	default:
-	}
+// wanted tells whether anybody may want messages of a kind.
+func (f *Fanout) wanted(k stream.Kind) bool {
+	return f.follows[k.Index()].Load() > 0 || f.deliver != nil && f.deliver.Wants(top(k))
 }
 
-// joinPacks copies the packs into one piece of memory: the originals are pooled.
-func joinPacks(entries []uplink.Committed) []byte {
-	n := 0
-	for _, e := range entries {
-		n += len(e.Pack)
+// top is what topics of a kind begin with.
+func top(k stream.Kind) string {
+	switch k {
+	case stream.Uplinks:
+		return "uplinks/"
+	case stream.Rejects:
+		return "rejects/"
 	}
-	packs := make([]byte, 0, n)
-	for _, e := range entries {
-		packs = append(packs, e.Pack...)
+	return "events/"
+}
+
+// Follow has the recent entries of these kinds kept for Entries, until stop is
+// called.
+func (f *Fanout) Follow(follow ...stream.Kind) (stop func()) {
+	for _, k := range follow {
+		f.follows[k.Index()].Add(1)
 	}
-	return packs
+	return sync.OnceFunc(func() {
+		for _, k := range follow {
+			f.follows[k.Index()].Add(-1)
+		}
+	})
 }
 
 // Changed is closed at the next sight of new entries in any stream.
@@ -138,9 +179,4 @@ func retry(ctx context.Context) bool {
 	case <-time.After(100 * time.Millisecond):
 		return true
 	}
-}
-
-// ignorable tells errors that say nothing about Redis.
-func ignorable(err error) bool {
-	return err == nil || errors.Is(err, redis.Nil) || errors.Is(err, context.Canceled)
 }

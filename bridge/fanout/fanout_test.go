@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
+	"m2mbridge/bridge/stream"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 )
@@ -22,14 +24,31 @@ const testSecret = "72J3wD2bd49jnMI8S31j2L3vZldH3rSS"
 // subscriber takes what is delivered and keeps it.
 type subscriber struct {
 	mu       sync.Mutex
-	msgs     []broker.Message
+	msgs     []*broker.Message
+	ends     map[broker.Stream]broker.Position
 	unwanted bool
 }
 
-func (s *subscriber) Deliver(msgs []broker.Message) {
+func (s *subscriber) Deliver(of broker.Stream, msgs []*broker.Message, end broker.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.msgs = append(s.msgs, msgs...)
+	if s.ends == nil {
+		s.ends = map[broker.Stream]broker.Position{}
+	}
+	s.ends[of] = end
+}
+
+func (s *subscriber) end(of broker.Stream) broker.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ends[of]
+}
+
+func (s *subscriber) want(wanted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unwanted = !wanted
 }
 
 func (s *subscriber) Wants(string) bool {
@@ -39,7 +58,7 @@ func (s *subscriber) Wants(string) bool {
 }
 
 // on gives what came on topics of a prefix.
-func (s *subscriber) on(prefix string) (got []broker.Message) {
+func (s *subscriber) on(prefix string) (got []*broker.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.msgs {
@@ -50,6 +69,16 @@ func (s *subscriber) on(prefix string) (got []broker.Message) {
 	return got
 }
 
+// counted checks the numbers of all messages of a stream that was never trimmed.
+func (s *subscriber) counted(t *testing.T, prefix string) {
+	t.Helper()
+	for i, m := range s.on(prefix) {
+		if m.N != int64(i)+1 {
+			t.Fatalf("message %d has the number %d", i+1, m.N)
+		}
+	}
+}
+
 // node is one bridge's uplink path and live tail.
 type node struct {
 	uplinks *uplink.Service
@@ -58,7 +87,7 @@ type node struct {
 	drop    atomic.Bool // own batches do not find room
 }
 
-func start(t *testing.T, s *redistest.Server, keys auth.Keyspace) *node {
+func start(t *testing.T, s *redistest.Server, keys auth.Keyspace, options ...func(*Config)) *node {
 	t.Helper()
 	client := s.Client()
 	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: client, Blocking: s.Client(), Keys: keys})
@@ -66,7 +95,12 @@ func start(t *testing.T, s *redistest.Server, keys auth.Keyspace) *node {
 		t.Fatal(err)
 	}
 	n := &node{sub: &subscriber{}}
-	n.fanout = New(Config{Client: client, Blocking: s.Client(), Keys: keys, Deliver: n.sub})
+	cfg := Config{Client: client, Blocking: s.Client(), Keys: keys}
+	for _, o := range options {
+		o(&cfg)
+	}
+	n.fanout = New(cfg)
+	n.fanout.DeliverTo(n.sub)
 	n.uplinks, err = uplink.New(uplink.Config{Client: client, Keys: keys, Registry: registry, MaxRejects: 100, OnCommit: func(c uplink.Commit) {
 		if !n.drop.Load() {
 			n.fanout.Committed(c)
@@ -138,6 +172,9 @@ func TestTwoNodes(t *testing.T) {
 		}
 		for i, n := range nodes {
 			n.expect(t, fmt.Sprintf("node %d", i), want)
+			if !s.IsMini() {
+				n.sub.counted(t, "uplinks/")
+			}
 		}
 	})
 }
@@ -145,7 +182,7 @@ func TestTwoNodes(t *testing.T) {
 // expect waits until the subscriber has all that is wanted, and compares.
 func (n *node) expect(t *testing.T, name string, want []redis.XMessage) {
 	t.Helper()
-	var got []broker.Message
+	var got []*broker.Message
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		changed := n.fanout.Changed()
 		if got = n.sub.on("uplinks/"); len(got) >= len(want) {
@@ -160,8 +197,8 @@ func (n *node) expect(t *testing.T, name string, want []redis.XMessage) {
 		t.Fatalf("%s: %d delivered, want %d", name, len(got), len(want))
 	}
 	for i, m := range got {
-		if m.ID != want[i].ID || string(m.Payload) != want[i].Values["pack"] || m.Topic != "uplinks/IMEI/"+m.Device.Value() {
-			t.Fatalf("%s: message %d is %s on %s, want %s", name, i, m.ID, m.Topic, want[i].ID)
+		if m.ID.String() != want[i].ID || string(m.Payload) != want[i].Values["pack"] || m.Topic != "uplinks/IMEI/"+m.Device.Value() {
+			t.Fatalf("%s: message %d is %s on %s, want %s", name, i, m.ID.String(), m.Topic, want[i].ID)
 		}
 	}
 }
@@ -218,6 +255,8 @@ func TestRedisRestarts(t *testing.T) {
 	}
 	n.expect(t, "own", want)
 	other.expect(t, "other", want)
+	n.sub.counted(t, "uplinks/")
+	other.sub.counted(t, "uplinks/")
 }
 
 // An own batch that was dropped for want of room is read from the stream.
@@ -234,7 +273,62 @@ func TestDroppedBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.expect(t, "node", want)
+	n.sub.counted(t, "uplinks/")
 }
+
+// When Redis has lost the stream its entries are counted from the start again,
+// and subscribers go on with what is new.
+func TestStreamIsLost(t *testing.T) {
+	s := redistest.Start(t)
+	ids := addDevices(t, s.Client(), auth.Keyspace{}, 1)
+	n := start(t, s, auth.Keyspace{})
+	var want []int64
+	for i := range 9 {
+		if i%3 == 0 {
+			if err := s.Client().Del(t.Context(), "m2m:{0}:uplinks").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.drop.Store(i >= 6) // now in process, now read
+		n.send(t, ids[0], i)
+		want = append(want, int64(i%3)+1)
+		n.until(t, "the uplink", func() bool { return len(n.sub.on("uplinks/")) == i+1 })
+	}
+	for i, m := range n.sub.on("uplinks/") {
+		if m.N != want[i] || !strings.Contains(string(m.Payload), fmt.Sprintf(`"v":%d}`, i)) {
+			t.Errorf("message %d has the number %d: %s", i, m.N, m.Payload)
+		}
+	}
+	if end := n.fanout.End(0); end.N != 3 || n.sub.end(0) != end {
+		t.Errorf("end %v", end)
+	}
+}
+
+// BenchmarkCommitted is what one own uplink costs on its way into memory.
+func BenchmarkCommitted(b *testing.B) {
+	const batch = 32
+	pack := make([]byte, 302)
+	f := New(Config{})
+	f.DeliverTo(discard{})
+	tail := f.tails[0]
+	tail.log(stream.Uplinks).restart(stream.Position{})
+	c := uplink.Commit{Entries: make([]uplink.Committed, batch), Prev: "0-0"}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i += batch {
+		for k := range c.Entries {
+			c.Entries[k] = uplink.Committed{ID: strconv.Itoa(i+k+1) + "-0", Device: "IMEI:356726104408422", Via: uplink.HTTP, Pack: pack}
+		}
+		f.Committed(c)
+		tail.take(b.Context(), nil, <-tail.local)
+		c.Prev = c.Entries[batch-1].ID
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/uplink")
+}
+
+type discard struct{}
+
+func (discard) Deliver(broker.Stream, []*broker.Message, broker.Position) {}
+func (discard) Wants(string) bool                                         { return true }
 
 // Rejects reach those who may see them, on the topic of the claimed device; a
 // claim that is no device id makes no topic.
@@ -243,7 +337,7 @@ func TestRejects(t *testing.T) {
 	n := start(t, s, auth.Keyspace{})
 	n.uplinks.Reject(uplink.Reject{Device: "IMEI:356726104408422", Via: uplink.HTTP, At: time.Now(), Reason: "token-wrong", Detail: "d", Body: []byte("\xff")})
 	n.uplinks.Reject(uplink.Reject{Device: "#/+", Via: uplink.MQTT, At: time.Now(), Reason: "login"})
-	var got []broker.Message
+	var got []*broker.Message
 	for deadline := time.Now().Add(5 * time.Second); len(got) < 2 && time.Now().Before(deadline); {
 		select {
 		case <-n.fanout.Changed():
@@ -257,25 +351,4 @@ func TestRejects(t *testing.T) {
 	if p := string(got[0].Payload); !strings.Contains(p, `"reason":"token-wrong"`) || !strings.Contains(p, `"body":"/w=="`) {
 		t.Errorf("payload %s", p)
 	}
-}
-
-// A gap is noted in the events stream.
-func TestGap(t *testing.T) {
-	s := redistest.Start(t)
-	n := start(t, s, auth.Keyspace{})
-	n.fanout.Gap(broker.Gap{App: "app", ClientID: "c1", From: "1-0", To: "9-0", Count: 7})
-	c := s.Client()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		got, err := c.XRange(t.Context(), "m2m:{0}:events", "-", "+").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(got) == 1 {
-			if e := got[0].Values; e["kind"] != "gap" || e["id"] != "app/c1" || !strings.Contains(e["cause"].(string), "7 messages from 1-0 to 9-0") {
-				t.Errorf("event %v", e)
-			}
-			return
-		}
-	}
-	t.Fatal("no event")
 }

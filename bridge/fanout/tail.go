@@ -4,35 +4,34 @@ import (
 	"context"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"m2mbridge/bridge/stream"
+	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 )
 
-// tail follows the streams of one partition. pos is how far subscribers have
-// been given the uplinks; only run's goroutine moves it.
+// tail follows the streams of one partition. Only run's goroutine moves its logs.
 type tail struct {
 	f         *Fanout
 	partition int
 	local     chan commit
-	reads     chan read
+	reads     chan reading
 	orders    chan order
-	pos       id
 	lastLocal time.Time
-	down      bool
+	outage    outage
 }
 
 // commit is a batch that this node stored: prev is the stream's last id before
-// it, and nothing lies between prev, first and last that is not in it.
+// it, and nothing lies between prev and last that is not in it.
 type commit struct {
-	prev, first, last id
-	msgs              []broker.Message // nil when nobody wanted them
+	prev, last stream.ID
+	n          int64 // entries
+	batch            // empty when nobody wanted it
 }
 
-// read is what the reader brought.
-type read struct {
-	streams []redis.XStream
-	err     error
+// reading is what the reader brought.
+type reading struct {
+	pages [3]*stream.Page // by stream.Kind.Index
+	err   error
 }
 
 const (
@@ -44,146 +43,179 @@ const (
 )
 
 func newTail(f *Fanout, p int) *tail {
-	return &tail{f: f, partition: p, local: make(chan commit, localQueue), reads: make(chan read), orders: make(chan order)}
+	return &tail{
+		f: f, partition: p, local: make(chan commit, localQueue), reads: make(chan reading), orders: make(chan order),
+		outage: outage{
+			log:  f.cfg.Log.With("partition", p),
+			lost: "live tail cannot read the streams: subscribers wait", back: "live tail reads the streams again",
+		},
+	}
+}
+
+func (t *tail) log(k stream.Kind) *log { return t.f.log(k, t.partition) }
+
+// Committed is given each batch this node stored (uplink.Config.OnCommit). It
+// never blocks: a batch that finds no room is read from the stream instead.
+func (f *Fanout) Committed(c uplink.Commit) {
+	if len(c.Entries) == 0 {
+		return
+	}
+	done := commit{n: int64(len(c.Entries))}
+	done.prev, _ = stream.ParseID(c.Prev)
+	done.last, _ = stream.ParseID(c.Entries[len(c.Entries)-1].ID)
+	if f.wanted(stream.Uplinks) {
+		done.batch = own(f.log(stream.Uplinks, c.Partition), done.prev, c.Entries)
+	}
+	select {
+	case f.tails[c.Partition].local <- done:
+	default:
+	}
 }
 
 // run gives subscribers what is new until ctx ends.
 func (t *tail) run(ctx context.Context, started func()) {
 	r := newReader(t)
-	if !r.start(ctx, &t.pos) {
-		started()
+	ok := t.start(ctx, r)
+	started()
+	if !ok {
 		return
 	}
-	started()
 	done := make(chan struct{})
 	go func() { defer close(done); r.run(ctx) }()
 	defer func() { <-done }()
 	for {
-		next := order{busy: time.Since(t.lastLocal) < localFor, down: t.down, pos: t.pos}
 		select {
 		case <-ctx.Done():
 			return
 		case c := <-t.local:
 			t.lastLocal = time.Now()
-			t.take(ctx, c)
-		case t.orders <- next:
+			t.take(ctx, r, c)
+		case t.orders <- t.order():
+			t.forget()
 		case got := <-t.reads:
-			t.read(got)
+			t.took(got)
+		}
+	}
+}
+
+// start finds where the streams stand, trying until ctx ends.
+func (t *tail) start(ctx context.Context, r *reader) bool {
+	for {
+		err := r.locate(ctx)
+		t.outage.report(err)
+		if err == nil {
+			return true
+		}
+		if !retry(ctx) {
+			return false
+		}
+	}
+}
+
+func (t *tail) order() (o order) {
+	o.busy, o.down = time.Since(t.lastLocal) < localFor, t.outage.now.Load()
+	for _, k := range stream.Kinds() {
+		o.pos[k.Index()] = t.log(k).position()
+	}
+	return o
+}
+
+// forget empties the rings of what nobody wants any more.
+func (t *tail) forget() {
+	for _, k := range stream.Kinds() {
+		if !t.f.wanted(k) {
+			t.log(k).restart(t.log(k).position())
 		}
 	}
 }
 
 // take delivers an own batch, after what lies between it and what was delivered
-// before: that was stored by another node, or its reply was lost.
-func (t *tail) take(ctx context.Context, c commit) {
-	for !c.joins(t.pos) {
-		entries, err := t.page(ctx)
-		t.report(err)
+// before: that was stored by another node, or its reply was lost. Where Redis
+// has lost entries the batch may not even be there; then its number is unknown.
+func (t *tail) take(ctx context.Context, r *reader, c commit) {
+	l := t.log(stream.Uplinks)
+	end := l.position()
+	for end.ID != c.prev && end.ID.Less(c.last) {
+		p, err := r.page(ctx, stream.Uplinks, end)
+		t.outage.report(err)
 		if err != nil {
 			t.lastLocal = time.Time{} // the reader finds it all again
 			return
 		}
-		if len(entries) == 0 {
-			break // trimmed since
+		t.put(l, &p)
+		if p.Next.ID == end.ID {
+			end.N = stream.Unknown
+			break
 		}
-		t.uplinks(entries)
+		end = p.Next
 	}
-	t.deliver(c)
+	if end.ID.Less(c.last) {
+		t.join(l, c, end)
+	}
 }
 
-// joins tells whether nothing lies between pos and the batch.
-func (c *commit) joins(pos id) bool { return !pos.less(c.prev) }
-
-// deliver gives subscribers what is new of a batch that joins.
-func (t *tail) deliver(c commit) {
-	if !t.pos.less(c.last) {
-		return // read from the stream before
+// join delivers an own batch that follows the end.
+func (t *tail) join(l *log, c commit, end stream.Position) {
+	next := stream.Position{ID: c.last, N: stream.Unknown}
+	if end.N != stream.Unknown {
+		next.N = end.N + c.n
 	}
-	if msgs := after(t.pos, c); len(msgs) > 0 {
-		t.f.cfg.Deliver.Deliver(msgs)
-	}
-	t.pos = c.last
-	t.f.nudge()
-}
-
-// after is what of the batch comes after pos.
-func after(pos id, c commit) []broker.Message {
-	if pos.less(c.first) {
-		return c.msgs
-	}
-	for i := range c.msgs {
-		if pos.less(parseID(c.msgs[i].ID)) {
-			return c.msgs[i:]
+	for i := range c.items {
+		if end.N != stream.Unknown {
+			c.items[i].N = end.N + int64(i) + 1
 		}
 	}
-	return nil
+	t.move(l, c.batch, next, nil)
 }
 
-// page is what comes after pos in the stream.
-func (t *tail) page(ctx context.Context) ([]redis.XMessage, error) {
-	ctx, cancel := context.WithTimeout(ctx, blockIdle)
-	defer cancel()
-	return t.f.cfg.Client.XRangeN(ctx, uplinksKey(t.f.cfg.Keys, t.partition), "("+t.pos.String(), "+", pageSize).Result()
-}
-
-// read takes what the reader brought.
-func (t *tail) read(got read) {
-	t.report(got.err)
-	for _, s := range got.streams {
-		switch s.Stream {
-		case uplinksKey(t.f.cfg.Keys, t.partition):
-			t.uplinks(s.Messages)
-		case rejectsKey(t.f.cfg.Keys, t.partition):
-			t.others(s.Messages, rejectMessage, "rejects/")
-		case eventsKey(t.f.cfg.Keys, t.partition):
-			t.others(s.Messages, eventMessage, "events/")
+// took takes what the reader brought.
+func (t *tail) took(got reading) {
+	t.outage.report(got.err)
+	for _, k := range stream.Kinds() {
+		if p := got.pages[k.Index()]; p != nil {
+			t.put(t.log(k), p)
 		}
 	}
 }
 
-// uplinks delivers entries of the uplinks stream that are new.
-func (t *tail) uplinks(entries []redis.XMessage) {
-	wanted := t.f.cfg.Deliver.Wants("uplinks/")
-	var msgs []broker.Message
-	for _, e := range entries {
-		at := parseID(e.ID)
-		if !t.pos.less(at) {
-			continue
-		}
-		t.pos = at
-		if m, ok := storedUplink(e); ok && wanted {
-			msgs = append(msgs, m)
-		}
-	}
-	if len(msgs) > 0 {
-		t.f.cfg.Deliver.Deliver(msgs)
-	}
-	t.f.nudge()
-}
-
-// others delivers entries of a stream that only the reader reads.
-func (t *tail) others(entries []redis.XMessage, message func(redis.XMessage) (broker.Message, bool), prefix string) {
-	t.f.nudge()
-	if !t.f.cfg.Deliver.Wants(prefix) {
+// put takes a page that was read behind the end, or behind where that was: own
+// batches may have come since.
+func (t *tail) put(l *log, p *stream.Page) {
+	end := l.position()
+	if !end.ID.Less(p.Next.ID) {
 		return
 	}
-	var msgs []broker.Message
-	for _, e := range entries {
-		if m, ok := message(e); ok {
-			msgs = append(msgs, m)
-		}
+	entries := p.Entries
+	for len(entries) > 0 && !end.ID.Less(entries[0].ID) {
+		entries = entries[1:]
 	}
-	t.f.cfg.Deliver.Deliver(msgs)
+	hole := p.Gap
+	if hole != nil && !end.ID.Less(hole.To) {
+		hole = nil
+	}
+	prev := end.ID
+	if hole != nil {
+		prev = hole.To
+	}
+	var b batch
+	if t.f.wanted(l.kind) {
+		b = stored(l, prev, entries)
+	}
+	t.move(l, b, p.Next, hole)
 }
 
-// report logs once per change that the streams cannot be read.
-func (t *tail) report(err error) {
-	switch down := !ignorable(err); {
-	case down && !t.down:
-		t.f.cfg.Log.Warn("live tail cannot read the streams: subscribers wait", "partition", t.partition, "error", err)
-		t.down = true
-	case !down && t.down:
-		t.f.cfg.Log.Info("live tail reads the streams again", "partition", t.partition)
-		t.down = false
+// move brings the end forward: first in memory, so that who is told finds it there.
+func (t *tail) move(l *log, b batch, end stream.Position, hole *stream.Gap) {
+	if len(b.items) == 0 {
+		l.restart(end)
+	} else {
+		l.put(b.items, end, hole)
 	}
+	if d := t.f.deliver; d != nil {
+		if hole != nil && len(b.msgs) > 0 {
+			d.Deliver(l.stream, nil, broker.Position{ID: broker.ID(hole.To), N: broker.Unknown})
+		}
+		d.Deliver(l.stream, b.msgs, place(end))
+	}
+	t.f.nudge()
 }

@@ -21,7 +21,9 @@ func (t target) client() redis.UniversalClient {
 // the time of an XREAD BLOCK: give such a call a context with a deadline.
 func (t target) blocking() redis.UniversalClient {
 	o := t.options()
-	o.PoolSize = 1024 // a bound only: connections are made when they are needed
+	// A bound only: connections are made when they are needed. Each of up to 4096
+	// partitions has one for its streams, and on a cluster one for its registry.
+	o.PoolSize = 2*4096 + 64
 	o.PipelinePoolSize = -1
 	return t.connect(o)
 }

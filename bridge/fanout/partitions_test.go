@@ -1,0 +1,80 @@
+package fanout
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+	"m2mbridge/auth/redistest"
+	"m2mbridge/bridge/store"
+	"m2mbridge/bridge/stream"
+)
+
+// lines is what was logged.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// With as many partitions as there may be, each waits for its streams on a
+// connection of its own, and none for a connection.
+func TestTailOfManyPartitions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes thousands of connections")
+	}
+	s := redistest.Start(t)
+	st, err := store.Open(t.Context(), store.Config{URL: "redis://" + s.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	logged := &lines{}
+	keys := auth.Keyspace{Partitions: 4096}
+	f := New(Config{Client: st.Client, Blocking: st.Blocking, Keys: keys, Log: slog.New(slog.NewTextHandler(logged, nil))})
+	defer f.Follow(stream.Events)()
+	ready, begin := make(chan struct{}), time.Now()
+	background(t, func(ctx context.Context) error { return f.Run(ctx, func() { close(ready) }) })
+	<-ready
+	t.Logf("ready after %v", time.Since(begin))
+	pipe := st.Client.Pipeline()
+	for p := range keys.Count() {
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: stream.Key(keys, stream.Events, p), Values: []any{"kind", "presence"}})
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for p := range keys.Count() {
+		for f.log(stream.Events, p).position().ID == (stream.ID{}) {
+			select {
+			case <-f.Changed():
+			case <-time.After(50 * time.Millisecond):
+			}
+			if time.Since(begin) > time.Minute {
+				t.Fatalf("partition %d is not followed: %s", p, logged)
+			}
+		}
+	}
+	t.Logf("all followed after %v, %d connections", time.Since(begin), st.Blocking.PoolStats().TotalConns)
+	if text := logged.String(); strings.Contains(text, "pool timeout") {
+		t.Errorf("%s", text)
+	}
+}
