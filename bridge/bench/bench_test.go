@@ -64,17 +64,25 @@ func TestRoundWithFailures(t *testing.T) {
 }
 
 func TestDeliveryOnReference(t *testing.T) {
-	c, addr, err := startReference(t.Context(), "mqtt")
-	if err != nil {
-		t.Fatal(err)
+	for _, sh := range []shape{{1, 100, 0}, {1, 100, 1}, {100, 1, 1}, {4, 0, 1}} {
+		t.Run(sh.String(), func(t *testing.T) {
+			s, stop, err := bareStage(t.Context(), show{shape: sh, devices: fleet.Devices(seed, 0, sh.publishers), key: "k"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stop()
+			m, err := testBench(t).perform(t.Context(), s)
+			if err != nil || m.messages < 100 || m.memory < 1<<20 {
+				t.Errorf("%v messages, %d bytes, error %v", m.messages, m.memory, err)
+			}
+		})
 	}
-	defer c.stop()
-	for _, qos := range []byte{0, 1} {
-		s := show{addr: addr, pids: []int{c.pid}, filter: "things/#", qos: qos, device: fleet.Devices(seed, 0, 1)[0], key: "k"}
-		m, err := testBench(t).perform(t.Context(), s)
-		if err != nil || m.messages < 100 {
-			t.Errorf("QoS %d: %v messages, error %v", qos, m.messages, err)
-		}
+}
+
+func TestBeyond(t *testing.T) {
+	with, without := sample{messages: 1000, server: 50 * time.Millisecond}, sample{messages: 20, server: 20 * time.Millisecond}
+	if got := with.beyond(without, 100); got.cost() != 40*time.Microsecond {
+		t.Errorf("10 uplinks of 1 ms to 100 each, at 5 ms an uplink: %v a delivery", got.cost())
 	}
 }
 

@@ -72,7 +72,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.profile, "profile", "", "capture a CPU profile of the bridge in the first round of this job, to <job>.pprof")
 	f.IntVar(&o.registered, "registered", 1_000_000, "devices of the job million")
 	f.BoolVar(&o.tcp, "tcp", false, "connect the bridge to Redis over TCP, not a Unix socket as its embedded store does")
-	f.DurationVar(&o.timeout, "timeout", 20*time.Minute, "end after this time, whatever is running")
+	f.DurationVar(&o.timeout, "timeout", 40*time.Minute, "end after this time, whatever is running")
 	f.StringVar(&o.binary, "binary", "", "measure this binary instead of building one")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

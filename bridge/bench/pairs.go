@@ -16,33 +16,52 @@ type side func(context.Context) (sample, error)
 // pairs are the rounds of both sides, the i-th of one right after the i-th of the other.
 type pairs struct{ ours, reference []sample }
 
+func (p *pairs) add(ours, reference sample) {
+	p.ours, p.reference = append(p.ours, ours), append(p.reference, reference)
+}
+
 func (b *bench) inTurn(ctx context.Context, ours, reference side) (p pairs, err error) {
 	for i := range b.o.rounds {
 		s, err := ours(ctx)
 		if err != nil {
 			return p, fmt.Errorf("round %d: %w", i+1, err)
 		}
-		p.ours = append(p.ours, s)
-		if s, err = reference(ctx); err != nil {
+		r, err := reference(ctx)
+		if err != nil {
 			return p, fmt.Errorf("round %d of the reference: %w", i+1, err)
 		}
-		p.reference = append(p.reference, s)
+		p.add(s, r)
 	}
 	return p, nil
 }
 
 // row compares what value makes of each round.
 func (p pairs) row(name string, u unit, value func(sample) float64, g goal) row {
-	var ours, reference, ratios []float64
-	for i := range p.ours {
-		o, r := value(p.ours[i]), value(p.reference[i])
-		ours, reference, ratios = append(ours, o), append(reference, r), append(ratios, o/r)
+	ours, reference := values(p.ours, value), values(p.reference, value)
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / reference[i]
 	}
 	return row{job: name, unit: u, ours: median(ours), reference: median(reference), ratio: median(ratios), goal: g}
 }
 
-func rateOf(s sample) float64 { return s.rate() }
-func costOf(s sample) float64 { return float64(s.cost()) }
+func rateOf(s sample) float64   { return s.rate() }
+func costOf(s sample) float64   { return float64(s.cost()) }
+func memoryOf(s sample) float64 { return float64(s.memory) }
+
+// latencyOf is a quantile of what the messages took.
+func latencyOf(q float64) func(sample) float64 {
+	return func(s sample) float64 { return float64(s.latency.Quantile(q)) }
+}
+
+// values of each sample.
+func values(samples []sample, value func(sample) float64) []float64 {
+	list := make([]float64, len(samples))
+	for i, s := range samples {
+		list[i] = value(s)
+	}
+	return list
+}
 
 // noteLatency tells what one answer took on either side, and what the generator took of the processors.
 func (b *bench) noteLatency(p pairs) {

@@ -21,12 +21,23 @@ type sample struct {
 	server    time.Duration // CPU of all server processes
 	generator time.Duration // CPU of this process
 	latency   *fleet.Histogram
+	memory    int64   // resident, of the broker or bridge, where it was asked for
+	commands  float64 // that Redis was given, where they were counted
 }
 
 func (s sample) rate() float64 { return s.messages / s.elapsed.Seconds() }
 
 // cost is the servers' CPU for one message.
 func (s sample) cost() time.Duration { return time.Duration(float64(s.server) / s.messages) }
+
+// plus is both rounds as one.
+func (s sample) plus(o sample) sample {
+	s.messages += o.messages
+	s.elapsed += o.elapsed
+	s.server += o.server
+	s.generator += o.generator
+	return s
+}
 
 // meter reads what a round is about at one moment.
 type meter struct {

@@ -75,7 +75,7 @@ func TestUnits(t *testing.T) {
 
 func TestChosen(t *testing.T) {
 	for only, want := range map[string]string{
-		"mqtt": "mqtt", "deliver": "deliver0 deliver1", "idle,http": "http idle", "aof": "aof-http aof-mqtt",
+		"mqtt": "mqtt", "deliver": "deliver0 deliver1 deliver1-one deliver1-many", "idle,http": "http idle", "aof": "aof-http aof-mqtt",
 	} {
 		some, err := chosen(only)
 		var names []string
