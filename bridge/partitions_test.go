@@ -1,4 +1,4 @@
-package fanout
+package bridge_test
 
 import (
 	"bytes"
@@ -13,8 +13,10 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
+	"m2mbridge/bridge/fanout"
 	"m2mbridge/bridge/store"
 	"m2mbridge/bridge/stream"
+	"m2mbridge/broker"
 )
 
 // lines is what was logged.
@@ -49,10 +51,13 @@ func TestTailOfManyPartitions(t *testing.T) {
 	t.Cleanup(func() { _ = st.Close() })
 	logged := &lines{}
 	keys := auth.Keyspace{Partitions: 4096}
-	f := New(Config{Client: st.Client, Blocking: st.Blocking, Keys: keys, Log: slog.New(slog.NewTextHandler(logged, nil))})
+	f := fanout.New(fanout.Config{Client: st.Client, Blocking: st.Blocking, Keys: keys, Log: slog.New(slog.NewTextHandler(logged, nil))})
 	defer f.Follow(stream.Events)()
 	ready, begin := make(chan struct{}), time.Now()
-	background(t, func(ctx context.Context) error { return f.Run(ctx, func() { close(ready) }) })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = f.Run(ctx, func() { close(ready) }) }()
+	t.Cleanup(func() { cancel(); <-ended })
 	<-ready
 	t.Logf("ready after %v", time.Since(begin))
 	pipe := st.Client.Pipeline()
@@ -62,8 +67,8 @@ func TestTailOfManyPartitions(t *testing.T) {
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for p := range keys.Count() {
-		for f.log(stream.Events, p).position().ID == (stream.ID{}) {
+	for p, s := range f.Of("events") {
+		for f.End(s).ID == (broker.ID{}) {
 			select {
 			case <-f.Changed():
 			case <-time.After(50 * time.Millisecond):
