@@ -69,7 +69,7 @@ func neededByFilter(filter string) rights {
 	case "rejects":
 		return readRejects
 	case "events":
-		if strings.HasSuffix(tail, "/presence") || tail == "#" || strings.HasSuffix(tail, "/+") || strings.HasSuffix(tail, "/#") {
+		if strings.HasPrefix(tail, "APP/") || strings.HasSuffix(tail, "/presence") || tail == "#" || strings.HasSuffix(tail, "/+") || strings.HasSuffix(tail, "/#") {
 			return readEvents | readUplinks
 		}
 		return readEvents
@@ -99,6 +99,9 @@ func (b *Broker) maySubscribe(a *access, filter string) byte {
 // mayRead is asked again for each message and each app: what a wildcard let in
 // on SUBSCRIBE is not yet seen. It is not sure when the registry cannot be asked.
 func (b *Broker) mayRead(a *access, m *Message) (may, sure bool) {
+	if m.App == a.app.Name && a.rights&(readUplinks|readEvents) != 0 { // about its own sessions
+		return true, true
+	}
 	if a.rights&neededFor(m.Topic) == 0 {
 		return false, true
 	}
@@ -106,7 +109,7 @@ func (b *Broker) mayRead(a *access, m *Message) (may, sure bool) {
 		return true, true
 	}
 	if m.Device == "" {
-		return m.App == a.app.Name, true // about itself
+		return false, true
 	}
 	may, err := b.sees(a, m.Device)
 	return may && err == nil, err == nil

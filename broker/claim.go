@@ -12,6 +12,8 @@ type claim struct {
 	stream Stream
 	id     ID
 	n      int64
+	large  bool // it did not fit those with room
+	beats  int  // for how many nobody has had it
 	// msg is missing while a member has it: it would hold the page that it came
 	// in. It is read again should another get it.
 	msg *Message
@@ -29,13 +31,21 @@ func (g *group) hold(msgs []*Message) {
 	g.handBack()
 }
 
+// largeAtOnce is how many that did not fit are tried again at once.
+const largeAtOnce = 4
+
 // refill reads again what is to be handed on, up to what there is room for.
 func (g *group) refill(ctx context.Context) error {
 	missing := map[Stream][]*claim{}
 	g.mu.Lock()
-	room := g.roomLocked()
-	for _, c := range g.back[:min(len(g.back), room)] {
-		if c.msg == nil {
+	room, large := g.roomLocked(), min(g.roomLocked(), largeAtOnce)
+	for _, c := range g.back {
+		left := &room
+		if c.large {
+			left = &large
+		}
+		if c.msg == nil && *left > 0 {
+			*left--
 			missing[c.stream] = append(missing[c.stream], c)
 		}
 	}
@@ -79,7 +89,7 @@ func (g *group) handBack() {
 	kept, full := g.back[:0], false
 	for _, c := range g.back {
 		g.tellGaps()
-		if full = full || c.msg == nil; full {
+		if full = full || c.msg == nil && !c.large; full || c.msg == nil {
 			kept = append(kept, c)
 			continue
 		}
@@ -90,6 +100,7 @@ func (g *group) handBack() {
 		if got != settled {
 			kept = append(kept, c)
 		}
+		c.large = got == noLargeOne
 		full = got == noRoom
 	}
 	clear(g.back[len(kept):])
@@ -214,6 +225,9 @@ func (g *group) reclaim(ctx context.Context, stream Stream) error {
 	for c := range g.open {
 		held[c.id] = held[c.id] || c.stream == stream
 	}
+	for _, id := range g.settled[stream] { // acknowledged, and not told yet
+		held[id] = true
+	}
 	for _, id := range ids {
 		if !held[id] { // else its own claim had lapsed
 			c := &claim{group: g, stream: stream, id: id, n: Unknown}
@@ -229,6 +243,9 @@ func (g *group) reclaim(ctx context.Context, stream Stream) error {
 func (g *group) giveBack(claims []*claim) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for _, c := range claims {
+		c.beats = 0
+	}
 	claims = slices.DeleteFunc(claims, func(c *claim) bool { _, open := g.open[c]; return !open })
 	g.back = slices.Concat(claims, g.back)
 }

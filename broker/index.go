@@ -237,12 +237,15 @@ func (x *index) take(n *node, old *subscription) {
 // on a node: each is kept alive by itself.
 const maxShares = 200
 
-// shares is how many an app has.
-func (x *index) shares(app string) (n int) {
+// shares is how many others an app has; none if there is this one.
+func (x *index) shares(of ShareKey) (n int) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
+	if x.groups[of] != nil {
+		return 0
+	}
 	for k := range x.groups {
-		if k.App == app {
+		if k.App == of.App {
 			n++
 		}
 	}

@@ -17,7 +17,8 @@ type keeping struct {
 	owner  string        // token of this connection
 	opened bool          // the keeper has given it the session, whole
 	seq    int64         // number of the last snapshot
-	dirty  bool          // its subscriptions are to be saved
+	subs   int64         // number of the first snapshot that has its subscriptions as they are
+	known  int64         // number of the last one with subscriptions that is known to be kept
 	member SessionKey    // of shared subscriptions
 	expiry time.Duration // how long the session is kept without a connection; 0: it ends with it
 	acked  bool          // something was acknowledged since it was saved
@@ -88,7 +89,6 @@ func (s *session) open(pk *packets.Packet) (present bool, no *refused) {
 	case err != nil:
 		return false, &refused{code: codeUnavailable, reason: "the session cannot be opened now, try again"}
 	}
-	s.kept.dirty = true
 	if present {
 		if err := s.restore(ctx, &found); err != nil {
 			return false, &refused{code: codeUnavailable, reason: "the session cannot be opened now, try again"}
@@ -146,7 +146,11 @@ func (s *session) keep() *ending {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.LoginTimeout)
 	defer cancel()
-	err := s.b.cfg.Keeper.Save(ctx, []Saved{s.snapshot()})[0]
+	saved := s.snapshot()
+	err := s.b.cfg.Keeper.Save(ctx, []Saved{saved})[0]
+	if err == nil {
+		s.confirm(&saved)
+	}
 	switch {
 	case errors.Is(err, ErrTaken):
 		return &endTakenOver

@@ -46,7 +46,6 @@ func (b *Broker) login(f *front, c *conn) *session {
 		b.refuse(c, cl, &pk, no)
 		return nil
 	}
-	c.link.authorised()
 	s := newSession(b, f, c, cl, who, will)
 	present := false
 	if who.app != nil {
@@ -57,6 +56,7 @@ func (b *Broker) login(f *front, c *conn) *session {
 			return nil
 		}
 	}
+	c.link.authorised()        // until then it is one of those that wait, and go first
 	b.welcome(s, &pk, present) // before anybody can write to it
 	if !f.owns(c, s) {
 		s.end(endLost)

@@ -10,11 +10,14 @@ import (
 
 // join makes a session a member. The first one of all nodes starts the
 // subscription at start, or at the present.
+//
+// Where that fails, the session stays a member of the streams that it did join,
+// until that lapses: it may have been one before, perhaps the only one, and then
+// to leave would end the subscription.
 func (g *group) join(ctx context.Context, s *session, start func(Stream) Position) error {
 	g.work.Lock()
 	defer g.work.Unlock()
 	if err := g.renew(ctx, []*session{s}, start); err != nil {
-		_ = g.b.cfg.Share.Leave(ctx, g.key, g.streams, s.kept.member) // of those streams that it did join
 		return errors.Join(errNotKept, err)
 	}
 	return nil
@@ -67,7 +70,13 @@ func (g *group) leave(ctx context.Context, k SessionKey) {
 func (g *group) room() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return max(g.roomLocked()-len(g.back), 0)
+	n := g.roomLocked()
+	for _, c := range g.back {
+		if !c.large { // those wait for others than have room
+			n--
+		}
+	}
+	return max(n, 0)
 }
 
 func (g *group) roomLocked() (n int) {
@@ -89,10 +98,15 @@ func (s *session) room(qos byte) int {
 	return s.outbox.window.free()
 }
 
+// lookFor bounds how long a beat looks at streams; the next one goes on there.
+const lookFor = time.Second
+
 // beat renews what this node holds, and looks for what others let go.
-func (g *group) beat(ctx context.Context) error {
+func (g *group) beat() error {
 	g.work.Lock()
 	defer g.work.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
+	defer cancel()
 	g.mu.Lock()
 	if g.closed {
 		g.mu.Unlock()
@@ -112,12 +126,39 @@ func (g *group) beat(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, stream := range g.streams {
+	if err := g.letGo(ctx); err != nil {
+		return err
+	}
+	for begun, n := time.Now(), 0; n < len(g.streams) && time.Since(begun) < lookFor; n++ {
+		stream := g.streams[g.look%len(g.streams)]
+		g.look++
 		if err := g.moveOn(ctx, stream); err != nil {
 			return err
 		}
 		if err := g.reclaim(ctx, stream); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// letGo releases what no member here has had room for since the beat before
+// last: others may have.
+func (g *group) letGo(ctx context.Context) error {
+	free := map[Stream][]ID{}
+	g.mu.Lock()
+	g.back = slices.DeleteFunc(g.back, func(c *claim) bool {
+		if c.beats++; c.beats <= 2 {
+			return false
+		}
+		delete(g.open, c)
+		free[c.stream] = append(free[c.stream], c.id)
+		return true
+	})
+	g.mu.Unlock()
+	for stream, ids := range free {
+		if err := g.b.cfg.Share.Release(ctx, g.key, stream, ids); err != nil {
+			return err // else they lapse
 		}
 	}
 	return nil

@@ -135,6 +135,9 @@ func (b *Broker) save(open []*session) (all bool) {
 			}
 			continue
 		}
+		if err == nil {
+			s.confirm(&list[i])
+		}
 		s.wasKept(err)
 	}
 	return all
@@ -175,9 +178,7 @@ func (s *session) wasKept(err error) {
 func (b *Broker) beat() {
 	for _, g := range b.index.allGroups() {
 		b.background.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
-			defer cancel()
-			if g.beat(ctx) == nil {
+			if g.beat() == nil {
 				g.poke()
 			}
 		})

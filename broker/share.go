@@ -21,6 +21,7 @@ type group struct {
 	mu      sync.Mutex
 	members []*subscription
 	turn    int // whose it is to take the next message
+	look    int // which stream the next beat looks at; under work
 	lanes   map[Stream]*shareLane
 	back    []*claim            // taken, and no member has it
 	open    map[*claim]struct{} // taken, and not settled: those in back and with members
@@ -69,10 +70,7 @@ func (g *group) poke() {
 
 func (g *group) run() {
 	for g.again() {
-		ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
-		err := g.pass(ctx)
-		cancel()
-		if err != nil {
+		if g.pass() != nil {
 			g.pokeLater()
 		}
 	}
@@ -97,9 +95,11 @@ func (g *group) again() bool {
 }
 
 // pass settles, and hands on until no member has room or nothing is left.
-func (g *group) pass(ctx context.Context) error {
+func (g *group) pass() error {
 	g.work.Lock()
 	defer g.work.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
+	defer cancel()
 	if err := g.tellSettled(ctx); err != nil {
 		return err
 	}
@@ -229,11 +229,11 @@ func (g *group) next(ctx context.Context, stream Stream, at Position, limit int,
 	if err != nil {
 		return nil, at, err
 	}
-	f.more, f.gap = true, page.Gap
-	if page.Full || !page.Next.ID.Less(end.ID) {
-		return page.Messages, page.Next, nil
-	}
-	return page.Messages, end, nil // nothing lies between
+	if reach := page.Next; page.Full || !reach.ID.Less(end.ID) {
+		end = reach
+	} // else nothing lies between
+	f.more, f.gap = at.ID.Less(end.ID), page.Gap
+	return page.Messages, end, nil
 }
 
 var errUnsure = errors.New("the registry cannot say who may see a message")

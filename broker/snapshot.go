@@ -4,8 +4,19 @@ package broker
 func (s *session) snapshot() Saved {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kept.dirty = true
+	s.kept.subs = s.kept.seq + 1
 	return s.snapshotLocked(false)
+}
+
+// confirm notes that a snapshot is kept, or was overtaken by a later one: that
+// one then had the subscriptions too.
+func (s *session) confirm(saved *Saved) {
+	if saved.Subscriptions == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept.known = max(s.kept.known, saved.Seq)
 }
 
 func (s *session) snapshotLocked(detached bool) Saved {
@@ -15,9 +26,8 @@ func (s *session) snapshotLocked(detached bool) Saved {
 		Key: s.key(), AppCreated: a.app.CreatedAt, Owner: s.kept.owner, Version: s.version, Remote: s.cl.Net.Remote,
 		Expiry: s.kept.expiry, Detached: detached, Seq: s.kept.seq,
 	}
-	if s.kept.dirty || detached {
-		s.kept.dirty = false
-		out.Subscriptions = s.savedSubs()
+	if s.kept.known < s.kept.subs || detached {
+		out.Subscriptions = s.savedSubs(detached)
 	}
 	for i := range s.outbox.lanes {
 		out.Cursors = append(out.Cursors, s.cursor(&s.outbox.lanes[i]))
@@ -29,22 +39,22 @@ func (s *session) snapshotLocked(detached bool) Saved {
 }
 
 // savedSubs are the subscriptions as they are kept.
-func (s *session) savedSubs() []SavedSubscription {
+func (s *session) savedSubs(detached bool) []SavedSubscription {
 	list := make([]SavedSubscription, 0, len(s.subs))
 	for _, sub := range s.subs {
 		list = append(list, SavedSubscription{
-			Filter: sub.filter, QoS: sub.qos, ID: sub.id, RetainAsPublished: sub.asPub, Since: s.since(sub),
+			Filter: sub.filter, QoS: sub.qos, ID: sub.id, RetainAsPublished: sub.asPub, Since: s.since(sub, detached),
 		})
 	}
 	return list
 }
 
 // since is where a subscription starts in streams whose cursor is not there
-// yet; no later than what is in flight, which is to come again.
-func (s *session) since(sub *subscription) map[Stream]ID {
+// yet; unless what is in flight is kept too, no later than that, which is to come again.
+func (s *session) since(sub *subscription, detached bool) map[Stream]ID {
 	var out map[Stream]ID
 	for stream, id := range sub.since {
-		if first, ok := s.outbox.window.oldest(stream); ok && first.ID.Prev().Less(id) {
+		if first, ok := s.outbox.window.oldest(stream); ok && !detached && first.ID.Prev().Less(id) {
 			id = first.ID.Prev()
 		}
 		if l := s.outbox.lane(stream); l == nil || !s.cursor(l).At.ID.Less(id) {

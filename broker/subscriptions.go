@@ -55,6 +55,9 @@ func (s *session) subscribe(pk *packets.Packet) *ending {
 		return e
 	}
 	start, no := s.startOf(pk)
+	if no != "" {
+		s.b.cfg.Reject(Refusal{App: s.who.app.Name, Remote: s.cl.Net.Remote, Reason: "subscribe", Detail: no})
+	}
 	codes := make([]byte, len(pk.Filters))
 	before := make([]bool, len(pk.Filters))
 	s.hold(true)
@@ -163,14 +166,14 @@ func (s *session) maySubscribe(f *packets.Subscription) byte {
 // its reason code, which is the QoS granted, and whether there was one.
 func (s *session) note(f *packets.Subscription, start func(Stream) Position) (granted byte, before bool) {
 	group, inner, _ := appFilter(f.Filter)
-	switch {
-	case group != "" && s.b.cfg.Share == nil:
+	if group != "" && s.b.cfg.Share == nil {
 		return codeNoShared, false
-	case group != "" && s.b.index.shares(s.who.app.Name) >= maxShares:
-		return codeQuota, false
 	}
 	sub := &subscription{s: s, filter: f.Filter, inner: inner, qos: min(f.Qos, 1), id: f.Identifier,
 		asPub: f.RetainAsPublished, shared: group != "", share: group}
+	if sub.shared && s.b.index.shares(sub.shareKey()) >= maxShares {
+		return codeQuota, false
+	}
 	s.mu.Lock()
 	i := slices.IndexFunc(s.subs, func(old *subscription) bool { return old.filter == f.Filter })
 	full := i < 0 && len(s.subs) >= s.b.cfg.MaxSubscriptions

@@ -162,7 +162,8 @@ type shelf struct {
 	sessions map[SessionKey]Saved
 	shares   map[ShareKey]map[Stream]*shareState
 	saves    int
-	fail     error // of everything
+	detached map[SessionKey]bool // what the owner found, until it saves
+	fail     error               // of everything
 }
 
 type shareState struct {
@@ -172,7 +173,7 @@ type shareState struct {
 }
 
 func newShelf() *shelf {
-	return &shelf{sessions: map[SessionKey]Saved{}, shares: map[ShareKey]map[Stream]*shareState{}}
+	return &shelf{sessions: map[SessionKey]Saved{}, shares: map[ShareKey]map[Stream]*shareState{}, detached: map[SessionKey]bool{}}
 }
 
 func (h *shelf) Open(_ context.Context, s Saved, clean bool, limit int) (Saved, bool, error) {
@@ -186,7 +187,10 @@ func (h *shelf) Open(_ context.Context, s Saved, clean bool, limit int) (Saved, 
 		return Saved{}, false, ErrSessions
 	}
 	ok = ok && !clean && found.Expiry > 0 && found.AppCreated.Equal(s.AppCreated)
-	s.Seq = 0
+	if s.Seq = 0; ok && found.Seq == 0 { // its owner changed nothing
+		found.Detached = h.detached[s.Key]
+	}
+	h.detached[s.Key] = ok && found.Detached
 	if ok {
 		s.Subscriptions, s.Cursors, s.InFlight = found.Subscriptions, found.Cursors, found.InFlight
 	}

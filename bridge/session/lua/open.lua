@@ -14,9 +14,10 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local score = call('ZSCORE', index, name)
-local was = call('HMGET', record, 'owner', 'appcreated', 'form', 'subs', 'cursors', 'inflight', 'connected', 'found', 'expiry')
+local was = call('HMGET', record, 'owner', 'appcreated', 'form', 'subs', 'cursors', 'inflight', 'connected', 'found', 'expiry', 'seq')
 local again = was[1] == ARGV[2]
-local found = again and was[8] or was[7] or ''
+-- An owner that has saved nothing, a login that was refused in the end, has changed nothing of what it found.
+local found = (again or not was[10] and was[8] ~= '') and was[8] or was[7] or ''
 -- One without expiry ends with its connection, also when nobody could say yet that it ended (MQTT 5 3.1.2.11.2).
 local kept = again or (was[1] and score and tonumber(score) > now and was[2] == ARGV[3] and was[9] ~= '0' and ARGV[4] ~= '1')
 
