@@ -149,6 +149,23 @@ func TestDeviceFilters(t *testing.T) {
 	p.alive()
 }
 
+// An app learns what became of its own sessions, whatever devices it sees, and
+// of no other's.
+func TestEventsOfAnAppsOwnSessions(t *testing.T) {
+	e := newEdge(t)
+	key := e.app(auth.App{Name: "own", Scopes: []auth.Scope{auth.ScopeUplinkRead}, Devices: []string{string(imei2)}})
+	p := e.device(version5, login("own", key))
+	p.subOK(1, "events/#")
+	p.subOK(1, "events/APP/own/gap")
+	e.Deliver([]*Message{
+		{Topic: "events/APP/other/gap", App: "other", Payload: []byte("other")}, {Topic: "events/APP/own/gap", App: "own", Payload: []byte("own")},
+	})
+	m := p.next(packets.Publish)
+	equal(t, "payload", string(m.Payload), "own")
+	p.send(ack(packets.Puback, m.PacketID))
+	p.alive()
+}
+
 // Whether an app may see a device cannot be known without the registry: the
 // message waits in its stream until it can, and is missed by nobody.
 func TestFilterByLabelWithoutRedis(t *testing.T) {

@@ -71,6 +71,6 @@ func missed(name string, k stream.Kind, g broker.Gap) string {
 	if g.Count != broker.Unknown {
 		count = fmt.Sprint(g.Count)
 	}
-	return fmt.Sprintf("%s messages of %s from %s to %s were missed: the subscriber was away or too slow; what is kept of them is at GET /v1/%s?after=%s",
+	return fmt.Sprintf("%s messages of %s from %s to %s were missed: they were trimmed before they were read, too large for the client, or it takes QoS 0 and was too slow; what is still kept of them is at GET /v1/%s?after=%s",
 		count, name, g.From, g.To, k, g.From)
 }
