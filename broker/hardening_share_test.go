@@ -85,7 +85,7 @@ func TestOvertakenSaveLosesNoSubscription(t *testing.T) {
 	<-time.After(quiet)
 	s, _ = e.shelf.kept("reader", "c")
 	if len(s.Subscriptions) != 1 {
-		t.Errorf("3 s later: %+v", s.Subscriptions)
+		t.Errorf("a while later: %+v", s.Subscriptions)
 	}
 }
 
