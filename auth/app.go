@@ -35,8 +35,11 @@ type App struct {
 	Scopes  []Scope  `json:"scopes"`
 	Devices []string `json:"devices,omitempty"` // ids or label=value; none: every device
 
-	CreatedAt  time.Time `json:"createdAt"`
-	ModifiedAt time.Time `json:"modifiedAt"`
+	Limits Limits `json:"limits,omitzero"`
+
+	CreatedAt    time.Time `json:"createdAt"`
+	ModifiedAt   time.Time `json:"modifiedAt"`
+	OldKeyEndsAt time.Time `json:"oldKeyEndsAt,omitzero"` // a key from before a rotation is valid until then; zero: there is none
 
 	keyHash [32]byte // SHA-256 of its key
 	filter  filter

@@ -25,10 +25,11 @@ type Device struct {
 
 	// What follows is only read.
 
-	Secrets    int       `json:"secrets"`              // active ones: 0 (unsigned), 1, or 2 during a rotation
-	LastSecret int       `json:"lastSecret,omitempty"` // which of two matched last: 1 the newest, 2 the one before it; 0: none yet
-	CreatedAt  time.Time `json:"createdAt"`            // to the millisecond
-	ModifiedAt time.Time `json:"modifiedAt"`           // later than before at each change
+	Secrets    int            `json:"secrets"`              // active ones: 0 (unsigned), 1, or 2 during a rotation
+	LastSecret int            `json:"lastSecret,omitempty"` // which of two matched last: 1 the newest, 2 the one before it; 0: none yet
+	Rotation   *RotationState `json:"rotation,omitempty"`   // nil: it has not two secrets
+	CreatedAt  time.Time      `json:"createdAt"`            // to the millisecond
+	ModifiedAt time.Time      `json:"modifiedAt"`           // later than before at each change
 }
 
 // CanSMS reports whether the device's SIM can be reached by SMS.

@@ -12,12 +12,15 @@ import (
 
 // ListQuery asks for one page of a list, in the order of ids or names.
 type ListQuery struct {
-	After   string // the last id or name of the page before; "": from the start
+	After   string // what next was after the page before; "": from the start
 	Limit   int    // 0: 50; at most 1000
 	Reverse bool   // from the end
 
 	CreatedSince, CreatedBefore   time.Time // since includes the instant, before does not; zero: no bound
 	ModifiedSince, ModifiedBefore time.Time
+
+	Sort   Sort   // of devices only
+	Search Search // of devices only
 }
 
 const (
