@@ -89,7 +89,7 @@ func (a *API) getApp(ctx context.Context, in *appParam) (*oneApp, error) {
 }
 
 func (a *API) deleteApp(ctx context.Context, in *appParam) (*struct{}, error) {
-	return nil, a.registry.DeleteApp(ctx, in.Name)
+	return nil, a.registry.DeleteApp(ctx, in.Name, auth.AnyRevision)
 }
 
 type listAppsInput struct {

@@ -143,7 +143,7 @@ func (a *API) deleteDevice(ctx context.Context, in *deviceParam) (*struct{}, err
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.registry.DeleteDevice(ctx, id)
+	return nil, a.registry.DeleteDevice(ctx, id, auth.AnyRevision)
 }
 
 // knownDevice reads the id in a path. A device that the app may not see does
