@@ -1,0 +1,96 @@
+// Package downlink keeps messages to devices: what is to be sent, in which order, and how far each has come.
+//
+// QUEUED → EXECUTING → SUCCEEDED | FAILED | EXPIRED | CANCELLED. Of a device the first queued one is EXECUTING when none is,
+// and only that one is ever sent. Every change of a downlink is one script (lua/rules.lua) and an event in the stream; the
+// state never says more than was observed.
+//
+// It knows neither HTTP nor MQTT: an edge that meets a device asks with [Service.Hand] for what is to be sent, and tells with
+// [Service.Done] what became of it. Over HTTP the script that stores the uplink hands over by itself, by the same rules.
+package downlink
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"m2mbridge/auth"
+)
+
+// Channel is the way a downlink may go.
+type Channel string
+
+// The channels. Any is whichever contact comes first.
+const (
+	HTTP Channel = "http"
+	MQTT Channel = "mqtt"
+	SMS  Channel = "sms"
+	Any  Channel = "any"
+)
+
+// State is how far a downlink has come.
+type State string
+
+// The states. The last four are final.
+const (
+	Queued    State = "QUEUED"
+	Executing State = "EXECUTING"
+	Succeeded State = "SUCCEEDED"
+	Failed    State = "FAILED"
+	Expired   State = "EXPIRED"
+	Cancelled State = "CANCELLED"
+)
+
+// Final reports whether nothing more comes of it.
+func (s State) Final() bool { return s != Queued && s != Executing }
+
+// Downlink is one message to a device.
+type Downlink struct {
+	ID       string
+	Device   auth.DeviceID
+	Channel  Channel
+	State    State
+	Cause    string // why it is in this state
+	Pack     json.RawMessage
+	App      string // who created it; "" an integration on Redis
+	Key      string // idempotency key; "" none
+	Priority int    // 0 to 9, the highest first
+	Ack      bool   // delivered is what the device acknowledges itself
+
+	CreatedAt time.Time
+	NotBefore time.Time // zero: at once
+	ExpiresAt time.Time
+	Since     time.Time // when it came into this state
+
+	Attempts  int
+	Via       Channel   // of the last attempt
+	HandedAt  time.Time // when the last attempt began; zero: there was none
+	LeaseEnds time.Time // until when the outcome of the attempt under way is awaited; zero: there is none
+}
+
+// Draft is a downlink to be created. Pack, Device and Channel are needed.
+type Draft struct {
+	Device    auth.DeviceID
+	Channel   Channel
+	Pack      json.RawMessage
+	App       string
+	TTL       time.Duration // 0: Config.TTL
+	NotBefore time.Time     // zero: at once
+	Priority  int           // 0 to 9; see DefaultPriority
+	Key       string        // a repeated one of the same app makes no second downlink; "" none
+	Ack       bool
+}
+
+// DefaultPriority is in the middle.
+const DefaultPriority = 5
+
+// What creating and cancelling fail of.
+var (
+	ErrInvalid     = errors.New("invalid downlink")
+	ErrUnknown     = errors.New("no such downlink")
+	ErrDevice      = errors.New("no such device")
+	ErrFull        = errors.New("as many downlinks wait for the device as may")
+	ErrOther       = errors.New("the idempotency key is of another downlink")
+	ErrHanded      = errors.New("it is being handed over: whether it arrives is not known yet")
+	ErrFinal       = errors.New("it has ended")
+	ErrUnavailable = errors.New("downlinks unavailable")
+)

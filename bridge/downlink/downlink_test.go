@@ -1,0 +1,290 @@
+package downlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"m2mbridge/auth"
+	"m2mbridge/auth/redistest"
+)
+
+const (
+	imei  = auth.DeviceID("IMEI:356726104408422")
+	other = auth.DeviceID("IMEI:356726104408423")
+)
+
+// movedClock is a time that tests move.
+type movedClock struct{ ahead atomic.Int64 }
+
+func (c *movedClock) now() time.Time       { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *movedClock) pass(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// bench is a service on a server, with two devices.
+type bench struct {
+	*Service
+	t      testing.TB
+	clock  *movedClock
+	server *redistest.Server
+}
+
+func newBench(t testing.TB, server *redistest.Server, options ...func(*Config)) *bench {
+	t.Helper()
+	b := &bench{t: t, clock: &movedClock{}, server: server}
+	c := Config{Client: server.Client(), Now: b.clock.now}
+	for _, o := range options {
+		o(&c)
+	}
+	b.Service = New(c)
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: server.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []auth.DeviceID{imei, other} {
+		if _, err := registry.PutDevice(context.Background(), auth.Device{ID: id, Unsigned: true}, auth.Upsert); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func draft(n int, more ...func(*Draft)) Draft {
+	d := Draft{Device: imei, Channel: Any, Pack: fmt.Appendf(nil, `[{"n":"n","v":%d}]`, n), Priority: DefaultPriority}
+	for _, m := range more {
+		m(&d)
+	}
+	return d
+}
+
+func (b *bench) create(d Draft) Downlink {
+	b.t.Helper()
+	made, fresh, err := b.Create(b.t.Context(), d)
+	if err != nil || !fresh {
+		b.t.Fatalf("create: %+v, fresh %v, %v", made, fresh, err)
+	}
+	return made
+}
+
+// is holds a downlink's state, and returns it.
+func (b *bench) is(id string, want State) Downlink {
+	b.t.Helper()
+	d, err := b.Get(b.t.Context(), id)
+	if err != nil || d.State != want {
+		b.t.Fatalf("%s is %s (%s), %v; want %s", id, d.State, d.Cause, err, want)
+	}
+	return d
+}
+
+func (b *bench) hand(via Channel, want string) Handed {
+	b.t.Helper()
+	h, ok, err := b.Hand(b.t.Context(), imei, via)
+	if err != nil || h.ID != want || ok != (want != "") {
+		b.t.Fatalf("hand over %s: %+v, %v, %v; want %q", via, h, ok, err, want)
+	}
+	return h
+}
+
+func (b *bench) done(h Handed, delivered bool) {
+	b.t.Helper()
+	if ok, err := b.Done(b.t.Context(), h, delivered, "told by the test"); err != nil || !ok {
+		b.t.Fatalf("done: %v, %v", ok, err)
+	}
+}
+
+// looked does what the time demands.
+func (b *bench) looked() {
+	b.t.Helper()
+	if _, err := b.look(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func TestOneAtATimeInOrder(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		first, second := b.create(draft(1)), b.create(draft(2))
+		urgent := b.create(draft(3, func(d *Draft) { d.Priority = 9 }))
+		b.is(first.ID, Executing)
+		b.is(second.ID, Queued)
+		h := b.hand(HTTP, first.ID)
+		if string(h.Pack) != `[{"bn":"urn:dev:IMEI:356726104408422:"},{"n":"n","v":1}]` || h.Attempt != 1 {
+			t.Errorf("handed %+v: %s", h, h.Pack)
+		}
+		if own, err := h.Spell("urn:dev:imei:356726104408422:"); err != nil || string(own) != `[{"bn":"urn:dev:imei:356726104408422:"},{"n":"n","v":1}]` {
+			t.Errorf("spelled %s, %v", own, err)
+		}
+		b.hand(HTTP, "")
+		b.hand(MQTT, "")
+		if err := b.Cancel(t.Context(), first.ID, "test"); !errors.Is(err, ErrHanded) {
+			t.Errorf("cancel what is under way: %v", err)
+		}
+		b.done(h, true)
+		if ok, err := b.Done(t.Context(), h, true, "again"); ok || err != nil {
+			t.Errorf("done twice: %v, %v", ok, err)
+		}
+		b.is(first.ID, Succeeded)
+		b.is(urgent.ID, Executing)
+		if err := b.Cancel(t.Context(), urgent.ID, "test"); err != nil {
+			t.Errorf("cancel: %v", err)
+		}
+		b.is(urgent.ID, Cancelled)
+		b.is(second.ID, Executing)
+		h = b.hand(MQTT, second.ID)
+		b.done(h, false)
+		if d := b.is(second.ID, Executing); d.Attempts != 1 || !d.LeaseEnds.IsZero() || d.Cause != "told by the test" {
+			t.Errorf("back again: %+v", d)
+		}
+		b.done(b.hand(HTTP, second.ID), true)
+		b.is(second.ID, Succeeded)
+		if err := b.Cancel(t.Context(), second.ID, "test"); !errors.Is(err, ErrFinal) {
+			t.Errorf("cancel what has ended: %v", err)
+		}
+		var told []string
+		for _, e := range s.Client().XRange(t.Context(), "m2m:{0}:events", "-", "+").Val() {
+			if e.Values["kind"] == "downlink" && e.Values["id"] == second.ID {
+				told = append(told, e.Values["state"].(string))
+			}
+		}
+		if got := strings.Join(told, " "); got != "QUEUED EXECUTING EXECUTING SUCCEEDED" {
+			t.Errorf("events %s", got)
+		}
+	})
+}
+
+func TestChannels(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		d := b.create(draft(1, func(d *Draft) { d.Channel = MQTT }))
+		open := func() int64 { return s.Client().Exists(t.Context(), HTTPKey(auth.Keyspace{}, 0, imei)).Val() }
+		b.hand(HTTP, "")
+		if open() != 0 {
+			t.Error("a contact over HTTP is to take what goes over MQTT")
+		}
+		b.done(b.hand(MQTT, d.ID), true)
+		d = b.create(draft(1, func(d *Draft) { d.Channel = HTTP }))
+		if open() != 1 {
+			t.Error("no contact over HTTP is to take it")
+		}
+		b.hand(MQTT, "")
+		b.done(b.hand(HTTP, d.ID), true)
+		if open() != 0 {
+			t.Error("a contact over HTTP is to take what has ended")
+		}
+		for _, bad := range []Draft{
+			draft(1, func(d *Draft) { d.Channel = "pigeon" }), draft(1, func(d *Draft) { d.Channel = SMS }),
+			draft(1, func(d *Draft) { d.Priority = 10 }), draft(1, func(d *Draft) { d.TTL = time.Millisecond }),
+			draft(1, func(d *Draft) { d.NotBefore = time.Now().Add(49 * time.Hour) }), draft(1, func(d *Draft) { d.Key = "a\nb" }),
+			draft(1, func(d *Draft) { d.Pack = nil }), draft(1, func(d *Draft) { d.Pack = []byte(`[{"n":"a"`) }),
+			draft(1, func(d *Draft) { d.Pack = []byte(`[{"bn":"urn:dev:IMEI:356726104408422:"}]`) }),
+			draft(1, func(d *Draft) { d.Pack = []byte(`[{"bn":"urn:dev:IMEI:356726104408423:","n":"a","v":1}]`) }),
+			draft(1, func(d *Draft) { d.Pack = fmt.Appendf(nil, `[{"n":"a","vs":"%s"}]`, strings.Repeat("x", 5000)) }),
+		} {
+			if _, _, err := b.Create(t.Context(), bad); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%+v: %v", bad, err)
+			}
+		}
+		if _, _, err := b.Create(t.Context(), draft(1, func(d *Draft) { d.Device = "IMEI:000000000000000" })); !errors.Is(err, ErrDevice) {
+			t.Errorf("unknown device: %v", err)
+		}
+	})
+}
+
+func TestTime(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s, func(c *Config) { c.Attempts = 2 })
+		later := b.create(draft(1, func(d *Draft) { d.NotBefore = b.clock.now().Add(time.Hour); d.TTL = 3 * time.Hour }))
+		b.is(later.ID, Queued)
+		now := b.create(draft(2, func(d *Draft) { d.TTL = time.Minute }))
+		b.is(now.ID, Executing)
+		b.clock.pass(61 * time.Second)
+		b.hand(HTTP, "") // its time is over, looked at or not
+		b.is(now.ID, Expired)
+		b.clock.pass(time.Hour)
+		b.looked()
+		b.is(later.ID, Executing)
+		b.hand(HTTP, later.ID)
+		b.clock.pass(31 * time.Second)
+		b.hand(HTTP, "") // not until it is known what became of the attempt
+		b.looked()
+		if d := b.is(later.ID, Executing); !strings.Contains(d.Cause, "nobody knows") {
+			t.Errorf("cause %s", d.Cause)
+		}
+		b.hand(HTTP, later.ID)
+		b.clock.pass(31 * time.Second)
+		b.looked()
+		if d := b.is(later.ID, Failed); !strings.Contains(d.Cause, "attempt 2 of 2") {
+			t.Errorf("cause %s", d.Cause)
+		}
+		waiting := b.create(draft(3, func(d *Draft) { d.NotBefore = b.clock.now().Add(time.Hour); d.TTL = 2 * time.Hour }))
+		b.clock.pass(3 * time.Hour)
+		b.looked()
+		b.is(waiting.ID, Expired)
+		b.clock.pass(8 * 24 * time.Hour)
+		b.looked()
+		for _, id := range []string{later.ID, now.ID, waiting.ID} {
+			if _, err := b.Get(t.Context(), id); !errors.Is(err, ErrUnknown) {
+				t.Errorf("%s is kept for ever: %v", id, err)
+			}
+		}
+		for _, key := range s.Client().Keys(t.Context(), "m2m:{0}:d*").Val() {
+			if key != "m2m:{0}:downlink:n" && !strings.HasPrefix(key, "m2m:{0}:device") {
+				t.Errorf("%s is left", key)
+			}
+		}
+	})
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s, func(c *Config) { c.Room = 2 })
+		keyed := func(d *Draft) { d.Key, d.App = "k:1", "a" }
+		first := b.create(draft(1, keyed))
+		if again, fresh, err := b.Create(t.Context(), draft(1, keyed)); err != nil || fresh || again.ID != first.ID {
+			t.Errorf("again: %+v, %v, %v", again, fresh, err)
+		}
+		if _, _, err := b.Create(t.Context(), draft(2, keyed)); !errors.Is(err, ErrOther) {
+			t.Errorf("another one: %v", err)
+		}
+		b.create(draft(2, func(d *Draft) { d.Key, d.App = "k:1", "b" }))
+		if _, _, err := b.Create(t.Context(), draft(3)); !errors.Is(err, ErrFull) {
+			t.Errorf("a third: %v", err)
+		}
+		if n, err := b.Drop(t.Context(), imei); err != nil || n != 2 {
+			t.Errorf("drop: %d, %v", n, err)
+		}
+		b.is(first.ID, Cancelled)
+	})
+}
+
+func TestAcknowledge(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		acked := func(d *Draft) { d.Ack = true }
+		d := b.create(draft(1, acked))
+		says := func(device auth.DeviceID, want bool) {
+			t.Helper()
+			if ok, err := b.Acknowledge(t.Context(), device, d.ID); err != nil || ok != want {
+				t.Errorf("acknowledge: %v, %v", ok, err)
+			}
+		}
+		says(imei, false) // it has not got it
+		b.done(b.hand(HTTP, d.ID), true)
+		if is := b.is(d.ID, Executing); !strings.Contains(is.Cause, "waits for the device") {
+			t.Errorf("cause %s", is.Cause)
+		}
+		says(other, false)
+		says(imei, true)
+		b.is(d.ID, Succeeded)
+		says(imei, false)
+		d = b.create(draft(2, acked))
+		b.done(b.hand(HTTP, d.ID), true)
+		b.clock.pass(11 * time.Minute)
+		b.looked()
+		b.is(d.ID, Executing)
+		b.hand(MQTT, d.ID)
+	})
+}

@@ -1,0 +1,112 @@
+package downlink
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"m2mbridge/auth"
+	"m2mbridge/senml"
+)
+
+// Handed is a downlink on its way, in one attempt.
+type Handed struct {
+	ID      string
+	Attempt int             // 0: it went out before, and its outcome is settled
+	Pack    json.RawMessage // see Spell
+}
+
+// Hand gives the device's downlink to a contact that can take it now; ok is false if there is none for it. Its outcome is to
+// be told with Done within the lease, else the attempt counts as one of which nothing is known.
+func (s *Service) Hand(ctx context.Context, id auth.DeviceID, via Channel) (h Handed, ok bool, err error) {
+	reply, err := s.do(ctx, s.cfg.Keys.Partition(id), "hand", string(id), string(via), "", s.cfg.Lease.Milliseconds())
+	if err != nil {
+		return Handed{}, false, err
+	}
+	words, err := reply.StringSlice()
+	if err != nil {
+		return Handed{}, false, fmt.Errorf("%w: hand: %w", ErrUnavailable, err)
+	}
+	s.nudge()
+	return HandedOf(words)
+}
+
+// HandedOf reads what the rules hand and again return.
+func HandedOf(words []string) (h Handed, ok bool, err error) {
+	if len(words) == 0 {
+		return Handed{}, false, nil
+	}
+	if len(words) != 3 {
+		return Handed{}, false, fmt.Errorf("%w: hand: %d words", ErrUnavailable, len(words))
+	}
+	h.ID, h.Pack = words[0], []byte(words[2])
+	if h.Attempt, err = strconv.Atoi(words[1]); err != nil {
+		return Handed{}, false, fmt.Errorf("%w: hand: %w", ErrUnavailable, err)
+	}
+	return h, true, nil
+}
+
+// Spell is the pack with the device's base name in the device's own spelling, which its parser compares byte for byte.
+func (h *Handed) Spell(baseName string) ([]byte, error) {
+	var pack senml.Pack
+	if err := pack.Decode(h.Pack, senml.Options{}); err != nil {
+		return nil, fmt.Errorf("spell downlink %s: %w", h.ID, err)
+	}
+	return pack.AppendDownlink(nil, baseName), nil
+}
+
+// Done tells what became of an attempt: delivered, or not, and by what one knows. It is false if the attempt is not under way
+// any more: its lease ended, or the downlink did.
+func (s *Service) Done(ctx context.Context, h Handed, delivered bool, cause string) (bool, error) {
+	p, ok := s.partitionOf(h.ID)
+	if !ok || h.Attempt == 0 {
+		return false, nil
+	}
+	flag := "0"
+	if delivered {
+		flag = "1"
+	}
+	reply, err := s.do(ctx, p, "done", h.ID, h.Attempt, flag, cause, s.cfg.AckWait.Milliseconds())
+	if err != nil {
+		return false, err
+	}
+	s.nudge()
+	n, err := reply.Int()
+	return n == 1, err
+}
+
+// Acknowledge is the device's own word that it has a downlink. It is false if that was not under way to it.
+func (s *Service) Acknowledge(ctx context.Context, device auth.DeviceID, id string) (bool, error) {
+	p, ok := s.partitionOf(id)
+	if !ok || p != s.cfg.Keys.Partition(device) {
+		return false, nil
+	}
+	reply, err := s.do(ctx, p, "acknowledge", id, string(device))
+	if err != nil {
+		return false, err
+	}
+	n, err := reply.Int()
+	return n == 1, err
+}
+
+// Drop cancels the downlinks of a device that was removed.
+func (s *Service) Drop(ctx context.Context, device auth.DeviceID) (int, error) {
+	reply, err := s.do(ctx, s.cfg.Keys.Partition(device), "drop", string(device))
+	if err != nil {
+		return 0, err
+	}
+	return reply.Int()
+}
+
+// LeaseFor is how long an attempt's outcome is awaited.
+func (s *Service) LeaseFor() time.Duration { return s.cfg.Lease }
+
+// nudge has Run look again when something is due next.
+func (s *Service) nudge() {
+	select {
+	case s.nudges <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,219 @@
+-- The rules of downlinks, all of them: whatever changes a downlink calls one of these, in one script, so that a downlink, its
+-- place in its device's queue and the time when it is next looked at change together. P is the prefix of a partition's keys,
+-- now the time in Unix ms, keep how many ms one is kept that has ended, most the attempts that it gets.
+--
+--   downlink:<id>              hash: what it is, and how it stands
+--   downlink:all               ids by time of creation
+--   downlink:all:<device>      the device's, by time of creation
+--   downlink:open:<device>     the device's that have not ended, in their order
+--   downlink:queue:<device>    of those, the ones whose time has come
+--   downlink:current:<device>  the one that is EXECUTING
+--   downlink:http:<device>     the same, where a contact over HTTP may take it
+--   downlink:last:<device>     "<tag> <id>" of the last one that went out over HTTP
+--   downlink:n                 how many were ever created
+--   due:downlink               ids by when they are next to be looked at: every downlink is in it, once
+local rules = function(P, now, keep, most)
+  local call = redis.call
+  local due, list = P .. 'due:downlink', P .. 'downlink:all'
+  local R = {}
+
+  local function key(id) return P .. 'downlink:' .. id end
+  local function of(kind, device) return P .. 'downlink:' .. kind .. ':' .. device end
+
+  local function tell(id, device, state, cause)
+    call('HSET', key(id), 'state', state, 'cause', cause, 'since', now)
+    call('XADD', P .. 'events', '*', 'device', device, 'at', now, 'kind', 'downlink', 'id', id, 'state', state, 'cause', cause)
+  end
+
+  -- The first of the queue is EXECUTING where none is.
+  local function advance(device)
+    if call('EXISTS', of('current', device)) == 1 then return end
+    local id = call('ZRANGE', of('queue', device), 0, 0)[1]
+    if not id then return end
+    local channel = call('HGET', key(id), 'channel')
+    call('SET', of('current', device), id)
+    if channel == 'http' or channel == 'any' then call('SET', of('http', device), id) end
+    tell(id, device, 'EXECUTING', 'its turn')
+  end
+
+  -- What has ended is looked at once more, to be forgotten.
+  local function finish(id, device, state, cause)
+    tell(id, device, state, cause)
+    call('HDEL', key(id), 'lease')
+    call('ZREM', of('queue', device), id)
+    call('ZREM', of('open', device), id)
+    call('ZADD', due, now + keep, id)
+    if call('GET', of('current', device)) == id then
+      call('DEL', of('current', device), of('http', device))
+      advance(device)
+    end
+  end
+
+  -- An attempt has come to nothing, as far as anybody knows.
+  local function back(id, device, d, cause)
+    call('HDEL', key(id), 'lease')
+    if d.attempts >= most then
+      finish(id, device, 'FAILED', cause .. '; it was attempt ' .. d.attempts .. ' of ' .. most)
+    elseif d.expires <= now then
+      finish(id, device, 'EXPIRED', cause .. '; its time is over')
+    else
+      call('ZADD', due, d.expires, id)
+      tell(id, device, 'EXECUTING', cause)
+    end
+  end
+
+  local function read(id)
+    local v = call('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order')
+    if not v[1] then return nil end
+    return {
+      device = v[1], state = v[2], channel = v[3], attempts = tonumber(v[4]), lease = v[5] and tonumber(v[5]),
+      expires = tonumber(v[6]), notbefore = tonumber(v[7]), ack = v[8] == '1', order = v[9],
+    }
+  end
+
+  -- room is how many a device may have that have not ended; once the idempotency key's own key, '' for none; print tells one
+  -- downlink from another. Returns the id and 1 if it was made now, 0 if it was there; or '' and a word that says why not.
+  function R.create(id, device, room, once, expires, notBefore, priority, print, fields)
+    if call('EXISTS', P .. 'device:' .. device) == 0 then return {'', 'unknown'} end
+    local before = once ~= '' and call('GET', once)
+    if before then
+      if call('HGET', key(before), 'print') ~= print then return {'', 'other'} end
+      return {before, '0'}
+    end
+    if call('ZCARD', of('open', device)) >= room then return {'', 'full'} end
+    local order = (9 - priority) * 17592186044416 + call('INCR', P .. 'downlink:n')
+    call('HSET', key(id), 'device', device, 'created', now, 'expires', expires, 'notbefore', notBefore, 'priority', priority,
+      'print', print, 'order', order, 'once', once, 'attempts', 0, unpack(fields))
+    call('ZADD', list, now, id)
+    call('ZADD', of('all', device), now, id)
+    call('ZADD', of('open', device), order, id)
+    if once ~= '' then call('SET', once, id) end
+    tell(id, device, 'QUEUED', 'created')
+    if notBefore > now then
+      call('ZADD', due, math.min(notBefore, expires), id)
+    else
+      call('ZADD', of('queue', device), order, id)
+      call('ZADD', due, expires, id)
+      advance(device)
+    end
+    return {id, '1'}
+  end
+
+  -- hand gives the device's downlink to one contact, for so many ms; the outcome is told by done, under the attempt's number.
+  -- Returns id, attempt and pack, or nothing.
+  function R.hand(device, via, tag, lease)
+    while true do
+      local id = call('GET', of('current', device))
+      if not id then return {} end
+      local d = read(id)
+      if not d or d.state ~= 'EXECUTING' then -- outside hands were here
+        call('DEL', of('current', device), of('http', device))
+        call('ZREM', of('queue', device), id)
+        advance(device)
+      elseif d.channel ~= via and d.channel ~= 'any' or d.lease then
+        return {}
+      elseif d.expires <= now then
+        finish(id, device, 'EXPIRED', 'its time is over')
+      else
+        local attempt = d.attempts + 1
+        call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'via', via, 'tag', tag, 'handed', now)
+        call('ZADD', due, now + lease, id)
+        if via == 'http' then call('SET', of('last', device), tag .. ' ' .. id, 'PX', keep) end
+        return {id, tostring(attempt), call('HGET', key(id), 'pack')}
+      end
+    end
+  end
+
+  -- again gives a repeated contact over HTTP what it got the first time. The attempt is 0 where there is nothing to settle.
+  function R.again(device, tag)
+    local last = call('GET', of('last', device))
+    local id = last and string.sub(last, 1, #tag + 1) == tag .. ' ' and string.sub(last, #tag + 2)
+    local pack = id and call('HGET', key(id), 'pack')
+    if not pack then return {} end
+    local d, attempt = read(id), 0
+    if d.state == 'EXECUTING' and call('HGET', key(id), 'tag') == tag and d.lease then attempt = d.attempts end
+    return {id, tostring(attempt), pack}
+  end
+
+  -- done tells the outcome of an attempt: 1 delivered, 0 not. wait is how many ms the device has to acknowledge, if it is to.
+  -- Returns 0 if the attempt is not under way any more.
+  function R.done(id, attempt, ok, cause, wait)
+    local d = read(id)
+    if not d or d.state ~= 'EXECUTING' or not d.lease or d.attempts ~= attempt then return 0 end
+    if not ok then
+      back(id, d.device, d, cause)
+    elseif d.ack then
+      call('HSET', key(id), 'lease', now + wait)
+      call('ZADD', due, now + wait, id)
+      tell(id, d.device, 'EXECUTING', cause .. '; it waits for the device to acknowledge')
+    else
+      finish(id, d.device, 'SUCCEEDED', cause)
+    end
+    return 1
+  end
+
+  -- The device says itself that it has it.
+  function R.acknowledge(id, device)
+    local d = read(id)
+    if not d or d.device ~= device or d.state ~= 'EXECUTING' or d.attempts == 0 then return 0 end
+    finish(id, device, 'SUCCEEDED', 'acknowledged by the device')
+    return 1
+  end
+
+  -- Returns the state that it was in, '' if there is none.
+  function R.cancel(id, cause)
+    local d = read(id)
+    if not d then return '' end
+    if d.state == 'QUEUED' or d.state == 'EXECUTING' and not d.lease then
+      finish(id, d.device, 'CANCELLED', cause)
+      return d.state
+    end
+    return d.state == 'EXECUTING' and 'HANDED' or d.state
+  end
+
+  local function forget(id, d)
+    local once = call('HGET', key(id), 'once')
+    if once ~= '' and call('GET', once) == id then call('DEL', once) end
+    call('DEL', key(id))
+    call('ZREM', due, id)
+    call('ZREM', list, id)
+    call('ZREM', of('all', d.device), id)
+    local last = call('GET', of('last', d.device))
+    if last and string.sub(last, -#id) == id then call('DEL', of('last', d.device)) end
+  end
+
+  -- look does what the time demands of one.
+  function R.look(id)
+    local d = read(id)
+    if not d then
+      call('ZREM', due, id)
+    elseif d.state ~= 'QUEUED' and d.state ~= 'EXECUTING' then
+      local since = tonumber(call('HGET', key(id), 'since'))
+      if since + keep <= now then forget(id, d) else call('ZADD', due, since + keep, id) end
+    elseif d.lease and d.lease > now then
+      call('ZADD', due, d.lease, id)
+    elseif d.lease then
+      back(id, d.device, d, 'nobody knows what became of attempt ' .. d.attempts)
+    elseif d.expires <= now then
+      finish(id, d.device, 'EXPIRED', 'its time is over')
+    elseif d.state == 'QUEUED' and d.notbefore <= now then
+      call('ZADD', of('queue', d.device), d.order, id)
+      call('ZADD', due, d.expires, id)
+      advance(d.device)
+    elseif d.state == 'QUEUED' then
+      call('ZADD', due, math.min(d.notbefore, d.expires), id)
+    else
+      call('ZADD', due, d.expires, id)
+    end
+  end
+
+  -- The device is gone: so are its downlinks.
+  function R.drop(device)
+    local ids = call('ZRANGE', of('open', device), 0, -1)
+    call('DEL', of('queue', device)) -- so that none of them gets its turn
+    for _, id in ipairs(ids) do finish(id, device, 'CANCELLED', 'the device was removed') end
+    call('DEL', of('last', device))
+    return #ids
+  end
+  return R
+end

@@ -1,0 +1,99 @@
+package downlink
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+)
+
+// Rules are the rules of downlinks in Lua, for a script of another package that changes downlinks too: they make a local
+// function rules(prefix, now, keep, most).
+//
+//go:embed lua/rules.lua
+var Rules string
+
+//go:embed lua/do.lua
+var doSource string
+
+// dueKey is the set of a partition's downlinks by when they are next to be looked at.
+func dueKey(k auth.Keyspace, p int) string { return k.Key(p, "due:downlink") }
+
+func downlinkKey(k auth.Keyspace, p int, id string) string { return k.Key(p, "downlink:"+id) }
+
+// HTTPKey exists while a device has a downlink that its next contact over HTTP may take.
+func HTTPKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:http:"+string(id))
+}
+
+func onceKey(k auth.Keyspace, p int, app, key string) string {
+	return k.Key(p, "downlink:once:"+app+":"+key)
+}
+
+func allKey(k auth.Keyspace, p int) string { return k.Key(p, "downlink:all") }
+
+func deviceKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:all:"+string(id))
+}
+
+func openKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:open:"+string(id))
+}
+
+// do runs one rule in a partition.
+func (s *Service) do(ctx context.Context, p int, op string, args ...any) (*redis.Cmd, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
+	defer cancel()
+	all := append([]any{s.now().UnixMilli(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, op}, args...)
+	reply := s.script.Run(ctx, s.cfg.Client, []string{dueKey(s.cfg.Keys, p)}, all...)
+	if err := reply.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, op, err)
+	}
+	return reply, nil
+}
+
+// partitionOf is where a downlink is kept; false if it is no id.
+func (s *Service) partitionOf(id string) (int, bool) {
+	head, _, ok := strings.Cut(id, "-")
+	p, err := strconv.ParseUint(head, 36, 32)
+	return int(p), ok && err == nil && int(p) < s.cfg.Keys.Count()
+}
+
+// fields are those of a downlink's hash that its creator gives.
+func (d *Draft) fields(pack []byte) []any {
+	ack := ""
+	if d.Ack {
+		ack = "1"
+	}
+	return []any{"channel", string(d.Channel), "pack", pack, "app", d.App, "key", d.Key, "ack", ack}
+}
+
+// downlinkOf reads a hash.
+func downlinkOf(id string, f map[string]string) (Downlink, error) {
+	n := func(name string) int64 {
+		v, _ := strconv.ParseFloat(f[name], 64) // Lua writes them; what is missing is 0
+		return int64(v)
+	}
+	at := func(name string) time.Time {
+		if ms := n(name); ms != 0 {
+			return time.UnixMilli(ms).UTC()
+		}
+		return time.Time{}
+	}
+	d := Downlink{
+		ID: id, Device: auth.DeviceID(f["device"]), Channel: Channel(f["channel"]), State: State(f["state"]), Cause: f["cause"],
+		Pack: []byte(f["pack"]), App: f["app"], Key: f["key"], Priority: int(n("priority")), Ack: f["ack"] == "1",
+		CreatedAt: at("created"), NotBefore: at("notbefore"), ExpiresAt: at("expires"), Since: at("since"),
+		Attempts: int(n("attempts")), Via: Channel(f["via"]), HandedAt: at("handed"), LeaseEnds: at("lease"),
+	}
+	if d.Device == "" || d.State == "" || len(d.Pack) == 0 {
+		return d, fmt.Errorf("%w: downlink %s is damaged", ErrUnavailable, id)
+	}
+	return d, nil
+}

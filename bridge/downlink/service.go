@@ -1,0 +1,216 @@
+package downlink
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+	"m2mbridge/senml"
+)
+
+// Config is what a Service needs. The zeros of all below Client and Keys stand for their defaults.
+type Config struct {
+	Client redis.UniversalClient // must bound its commands by their contexts, and not repeat them
+	Keys   auth.Keyspace
+
+	TTL      time.Duration // how long a downlink may wait, if it does not say; 48 h
+	Keep     time.Duration // how long one is kept that has ended; 7 days
+	Lease    time.Duration // for an attempt, within which its outcome must be told; 30 s
+	AckWait  time.Duration // for a device to acknowledge what it got; 10 min
+	Attempts int           // that a downlink gets; 10
+	Room     int           // downlinks of a device that have not ended; 1000
+	MaxPack  int           // bytes of a pack; 4096, which is what devices' buffers hold at most
+	Deadline time.Duration // of one change; 1 s
+
+	Log *slog.Logger     // nil: nothing is logged
+	Now func() time.Time // nil: time.Now
+}
+
+// Service keeps the downlinks.
+type Service struct {
+	cfg    Config
+	now    func() time.Time
+	log    *slog.Logger
+	script *redis.Script
+	nudges chan struct{} // of one: something is due sooner than was thought
+}
+
+// New makes a Service; it asks nothing of Redis yet.
+func New(c Config) *Service {
+	setDefault(&c.TTL, 48*time.Hour)
+	setDefault(&c.Keep, 7*24*time.Hour)
+	setDefault(&c.Lease, 30*time.Second)
+	setDefault(&c.AckWait, 10*time.Minute)
+	setDefault(&c.Attempts, 10)
+	setDefault(&c.Room, 1000)
+	setDefault(&c.MaxPack, 4096)
+	setDefault(&c.Deadline, time.Second)
+	s := &Service{cfg: c, now: c.Now, log: c.Log, script: redis.NewScript(Rules + doSource), nudges: make(chan struct{}, 1)}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+const (
+	maxTTL       = 366 * 24 * time.Hour
+	maxKey       = 128 // bytes of an idempotency key
+	maxNotBefore = 366 * 24 * time.Hour
+)
+
+// Create queues a downlink, or gives the one that the idempotency key made before; fresh says which. ErrInvalid, ErrDevice,
+// ErrFull, ErrOther, ErrUnavailable.
+func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh bool, err error) {
+	now := s.now()
+	setDefault(&d.TTL, s.cfg.TTL)
+	pack, err := s.check(&d, now)
+	if err != nil {
+		return Downlink{}, false, err
+	}
+	expires, notBefore := now.Add(d.TTL), int64(0)
+	if !d.NotBefore.IsZero() {
+		notBefore = d.NotBefore.UnixMilli()
+	}
+	p, once := s.cfg.Keys.Partition(d.Device), ""
+	if d.Key != "" {
+		once = onceKey(s.cfg.Keys, p, d.App, d.Key)
+	}
+	args := append([]any{
+		newID(p, now), string(d.Device), s.cfg.Room, once, expires.UnixMilli(), notBefore, d.Priority, d.print(pack),
+	}, d.fields(pack)...)
+	reply, err := s.do(ctx, p, "create", args...)
+	if err != nil {
+		return Downlink{}, false, err
+	}
+	words, err := reply.StringSlice()
+	if err != nil || len(words) != 2 {
+		return Downlink{}, false, fmt.Errorf("%w: create: %w", ErrUnavailable, err)
+	}
+	if words[0] == "" {
+		return Downlink{}, false, map[string]error{"unknown": ErrDevice, "full": ErrFull, "other": ErrOther}[words[1]]
+	}
+	s.nudge()
+	made, err = s.Get(ctx, words[0])
+	return made, words[1] == "1", err
+}
+
+// check brings a draft into its canonical form, or says which rule it breaks; it gives the pack as it is kept.
+func (s *Service) check(d *Draft, now time.Time) ([]byte, error) {
+	bad := func(format string, args ...any) ([]byte, error) {
+		return nil, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+	}
+	switch {
+	case d.Channel == SMS:
+		return bad("channel: sms is not available")
+	case d.Channel != HTTP && d.Channel != MQTT && d.Channel != Any:
+		return bad("channel %.20q: want http, mqtt, sms or any", string(d.Channel))
+	case d.TTL < time.Second || d.TTL > maxTTL:
+		return bad("ttl: want 1s to %s", maxTTL)
+	case d.Priority < 0 || d.Priority > 9:
+		return bad("priority: want 0 to 9")
+	case len(d.Key) > maxKey || strings.ContainsFunc(d.Key, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return bad("idempotencyKey: want at most %d bytes without control characters", maxKey)
+	case d.NotBefore.After(now.Add(maxNotBefore)):
+		return bad("notBefore: it is more than %s ahead", maxNotBefore)
+	case !d.NotBefore.IsZero() && !d.NotBefore.Before(now.Add(d.TTL)):
+		return bad("notBefore: it is not before the ttl is over")
+	}
+	return s.checkPack(d)
+}
+
+// checkPack reads the pack and writes it as devices can read it, with the canonical base name, which the edge that hands it
+// over replaces by the device's own spelling.
+func (s *Service) checkPack(d *Draft) ([]byte, error) {
+	var pack senml.Pack
+	if err := pack.Decode(bytes.TrimSpace(d.Pack), senml.Options{}); err != nil {
+		return nil, fmt.Errorf("%w: pack: %w", ErrInvalid, err)
+	}
+	for i := range pack.Records {
+		r := &pack.Records[i]
+		if !r.HasBaseName || len(r.BaseName) == 0 {
+			continue
+		}
+		if _, ok := auth.SameDevice(d.Device, r.BaseName); !ok {
+			return nil, fmt.Errorf("%w: pack: record %d has a base name that is not %s", ErrInvalid, i+1, d.Device.BaseName())
+		}
+	}
+	if pack.Measurements() == 0 {
+		return nil, fmt.Errorf("%w: pack: no record has a value", ErrInvalid)
+	}
+	out := pack.AppendDownlink(nil, d.Device.BaseName())
+	if len(out) > s.cfg.MaxPack {
+		return nil, fmt.Errorf("%w: pack: %d bytes as the device gets it, more than %d", ErrInvalid, len(out), s.cfg.MaxPack)
+	}
+	return out, nil
+}
+
+// print tells one downlink from another under the same idempotency key.
+func (d *Draft) print(pack []byte) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%v\n%s", d.Device, d.Channel, d.Priority, d.Ack, pack))
+	return hex.EncodeToString(sum[:8])
+}
+
+// newID makes an id that says its partition, and sorts by time.
+func newID(p int, now time.Time) string {
+	return strconv.FormatInt(int64(p), 36) + "-" + strconv.FormatInt(now.UnixMilli(), 36) + strings.ToLower(rand.Text()[:12])
+}
+
+// Get gives one downlink; ErrUnknown if there is none.
+func (s *Service) Get(ctx context.Context, id string) (Downlink, error) {
+	p, ok := s.partitionOf(id)
+	if !ok {
+		return Downlink{}, ErrUnknown
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
+	defer cancel()
+	fields, err := s.cfg.Client.HGetAll(ctx, downlinkKey(s.cfg.Keys, p, id)).Result()
+	if err != nil {
+		return Downlink{}, fmt.Errorf("%w: get: %w", ErrUnavailable, err)
+	}
+	if len(fields) == 0 {
+		return Downlink{}, ErrUnknown
+	}
+	return downlinkOf(id, fields)
+}
+
+// Cancel ends a downlink that is not being handed over. ErrUnknown, ErrHanded, ErrFinal.
+func (s *Service) Cancel(ctx context.Context, id, cause string) error {
+	p, ok := s.partitionOf(id)
+	if !ok {
+		return ErrUnknown
+	}
+	reply, err := s.do(ctx, p, "cancel", id, cause)
+	if err != nil {
+		return err
+	}
+	switch was, _ := reply.Text(); State(was) {
+	case Queued, Executing:
+		return nil
+	case "":
+		return ErrUnknown
+	case "HANDED":
+		return ErrHanded
+	default:
+		return fmt.Errorf("%w: it is %s", ErrFinal, was)
+	}
+}
