@@ -174,14 +174,14 @@ func (l *lane) prepare(batch []entry) {
 	}
 	l.cmd = append(l.cmd[:0], "evalsha", l.script.Hash(), keys, UplinksKey(ks, p), laneKey(ks, p, l.name))
 	for i := range batch {
-		l.cmd = append(l.cmd, &batch[i].u.lay(cfg, p).repeats)
+		l.cmd = append(l.cmd, &batch[i].u.lay(cfg, p).seenKey)
 	}
 	for i := range batch {
 		if cfg.Once == OnceEnforce {
 			l.cmd = append(l.cmd, &batch[i].u.args.newestKey)
 		}
 	}
-	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
+	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), -cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
 	for i := range batch {
 		a := &batch[i].u.args
 		l.cmd = append(l.cmd, &a.device, &a.via, &a.at, &a.token, &a.pack, &a.raw, &a.unsigned, &a.tag, &a.newestAt)
