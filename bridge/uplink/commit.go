@@ -181,7 +181,7 @@ func (l *lane) prepare(batch []entry) {
 			l.cmd = append(l.cmd, &batch[i].u.args.newestKey)
 		}
 	}
-	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), -cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
+	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
 	for i := range batch {
 		a := &batch[i].u.args
 		l.cmd = append(l.cmd, &a.device, &a.via, &a.at, &a.token, &a.pack, &a.raw, &a.unsigned, &a.tag, &a.newestAt)

@@ -3,19 +3,19 @@
 -- KEYS[1]  the uplinks stream
 -- KEYS[2]  the lane's last batch, string "<seq> <reply>"
 -- KEYS[3…] per uplink: the device's state, string of a head and tags:
---             1 12 uplinks stored
---            13 13 receipt of the last accepted message, Unix ms
---            26  4 its via
---            30 24 stream id of the last stored uplink, blank for none
---            54 12 repeats
---            66 12 heartbeats
+--             1 24 stream id of the last stored uplink, blank for none
+--            25 12 uplinks stored
+--            37 12 repeats
+--            49 12 heartbeats
+--            61 13 receipt of the last accepted message, Unix ms
+--            74  4 its via
 --            78 10 for each of its latest uplinks that fix their time: the tag
---          (numbers have blanks before them, texts behind them)
+--          (numbers have blanks before them, the id behind it)
 --          in enforce mode after those, per uplink: the device's newest time
 -- ARGV[1]  seq, the batch's number in its lane, growing
 -- ARGV[2]  ms for which the lane's last batch is remembered
 -- ARGV[3]  mode: off, observe, dedupe, enforce
--- ARGV[4]  bytes of tags to keep per device, negative
+-- ARGV[4]  bytes of tags to keep per device
 -- ARGV[5]  tolerance in seconds, enforce only
 -- ARGV[6]  length to trim the stream to, about; 0: not this time
 -- ARGV[7…] per uplink 9: device, via, at, token, pack, raw, unsigned, tag, newest
@@ -33,7 +33,8 @@ local stream, lane = KEYS[1], KEYS[2]
 local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
 local count = (#ARGV - head) / per
 local tags = 78 -- where they begin
-local fresh = format('%12d%13d%28s%12d%12d', 0, 0, '', 0, 0)
+local full = tags + keep - 11 -- length of a state that has room for one more tag, no more
+local fresh = format('%24s%12d%12d%12d%13d%4s', '', 0, 0, 0, 0, '')
 
 local last = call('GET', lane)
 if last then
@@ -59,15 +60,11 @@ end
 -- The entry is added before its tag and time are noted: should Redis refuse
 -- XADD, a repeat must not be taken for stored.
 
--- What the head says of an uplink that was stored as id, up to the repeats.
-local function stored(seen, a, id)
-  return format('%12d%13s%-4s%-24s', sub(seen, 1, 12) + 1, ARGV[a + 3], ARGV[a + 2], id)
-end
-
--- The state after one more message that stored nothing, counted at from.
-local function met(seen, a, from)
-  return sub(seen, 1, 12) .. format('%13s%-4s', ARGV[a + 3], ARGV[a + 2]) .. sub(seen, 30, from - 1)
-    .. format('%12d', sub(seen, from, from + 11) + 1) .. sub(seen, from + 12)
+-- The end of a head. A clock that was never set tells fewer digits.
+local function met(a)
+  local at, via = ARGV[a + 3], ARGV[a + 2]
+  if #at == 13 then return at .. via end
+  return format('%13s', at) .. via
 end
 
 -- One that does not fix its time, or whose repeats do not matter.
@@ -75,18 +72,22 @@ local function always(i, a)
   local key = KEYS[2 + i]
   local seen = call('GET', key) or fresh
   local id = add(a)
-  if id == '-' then call('SET', key, met(seen, a, 66)) else call('SET', key, stored(seen, a, id) .. sub(seen, 54)) end
+  if id == '-' then
+    call('SET', key, sub(seen, 1, 48) .. format('%12d', sub(seen, 49, 60) + 1) .. met(a) .. sub(seen, tags))
+  else
+    call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. sub(seen, tags))
+  end
   return id
 end
 
 local function again(key, seen, a)
-  if mode ~= 'observe' then
-    call('SET', key, met(seen, a, 54))
-    return '='
+  local id, answer, uplinks = sub(seen, 1, 24), '=', sub(seen, 25, 36) + 0
+  if mode == 'observe' then
+    id = add(a)
+    answer, uplinks = '+' .. id, uplinks + 1
   end
-  local id = add(a)
-  call('SET', key, stored(seen, a, id) .. format('%12d', sub(seen, 54, 65) + 1) .. sub(seen, 66))
-  return '+' .. id
+  call('SET', key, format('%-24s%12d%12d', id, uplinks, sub(seen, 37, 48) + 1) .. sub(seen, 49, 60) .. met(a) .. sub(seen, tags))
+  return answer
 end
 
 local function once(i, a, tag)
@@ -99,7 +100,9 @@ local function once(i, a, tag)
     if known and tonumber(newest) < tonumber(known) - tonumber(ARGV[5]) then return '~' end
   end
   local id = add(a)
-  call('SET', key, stored(seen, a, id) .. sub(seen, 54, tags - 1) .. sub(sub(seen, tags) .. tag, keep))
+  local from, spare = tags, #seen - full
+  if spare > 0 then from = tags + spare end
+  call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. sub(seen, from) .. tag)
   if newest and (not known or tonumber(newest) > tonumber(known)) then call('SET', KEYS[2 + count + i], newest) end
   return id
 end

@@ -85,7 +85,6 @@ func (s *Seen) readState(reply *redis.StringCmd) error {
 	if len(text) < headSize {
 		return errState
 	}
-	var at int64
 	field := func(n int) string {
 		f := text[:n]
 		text = text[n:]
@@ -98,8 +97,8 @@ func (s *Seen) readState(reply *redis.StringCmd) error {
 		}
 		return v
 	}
-	s.Uplinks, at, s.Via, s.StreamID, s.Repeats, s.Heartbeats = number(12), number(13), Via(field(4)), field(24), number(12), number(12)
-	s.At = unixMilli(at)
+	s.StreamID, s.Uplinks, s.Repeats, s.Heartbeats = field(24), number(12), number(12), number(12)
+	s.At, s.Via = unixMilli(number(13)), Via(field(4))
 	return err
 }
 
