@@ -19,6 +19,9 @@ import (
 //go:embed commit.lua
 var commitSource string
 
+//go:embed refused.lua
+var refusedSource string
+
 // UplinksKey is the stream of a partition's uplinks.
 func UplinksKey(ks auth.Keyspace, p int) string { return ks.Key(p, "uplinks") }
 

@@ -67,6 +67,13 @@ func (r *Reader) Seen(ctx context.Context, ids []auth.DeviceID) ([]Seen, error) 
 	return all, nil
 }
 
+// StateKeys are what is kept of a device beside its entries in the streams: the
+// state that commit.lua describes, then the rest. They may go when the device does.
+func StateKeys(ks auth.Keyspace, id auth.DeviceID) []string {
+	p := ks.Partition(id)
+	return []string{string(appendSeenKey(nil, ks, p, id)), refusedKey(ks, p, id), newestKey(ks, p, id)}
+}
+
 // headSize is the length of a state before its tags.
 const headSize = 77
 

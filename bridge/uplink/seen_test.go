@@ -119,3 +119,31 @@ func TestSeenOfPage(t *testing.T) {
 		}
 	})
 }
+
+// Refusals count for devices that there are, whoever sent the messages; ids
+// that somebody made up leave nothing behind.
+func TestSeenRefused(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		r := newRig(t, s, Config{MaxRejects: 100})
+		const stranger = auth.DeviceID("IMEI:999999999999999")
+		for i := range 9 {
+			r.send(packAt(testID, 1_700_000_000+i, 1), "wrong"+testSecret)
+			r.send(packAt(stranger, 1_700_000_000+i, 1), testSecret)
+			r.Reject(Reject{Device: "}:uplinks", Via: MQTT, At: time.Now(), Reason: "login"})
+		}
+		r.rejects.flush()
+		begin := time.Now().Truncate(time.Millisecond)
+		r.Reject(Reject{Device: string(testID), Via: MQTT, At: time.Now(), Reason: "login"})
+		r.rejects.flush()
+		got := r.seen(testID)
+		if got.Refused != 10 || got.RefusedReason != "login" || got.RefusedAt.Before(begin) || got.RefusedAt.After(time.Now()) || got.Uplinks != 0 {
+			t.Errorf("%+v", got)
+		}
+		if got := r.seen(stranger); got != (Seen{}) {
+			t.Errorf("a stranger: %+v", got)
+		}
+		if n := r.client.Keys(t.Context(), "*refused*").Val(); len(n) != 1 {
+			t.Errorf("keys %v", n)
+		}
+	})
+}
