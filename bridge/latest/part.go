@@ -1,6 +1,7 @@
 package latest
 
 import (
+	"math"
 	"time"
 
 	"m2mbridge/auth"
@@ -16,7 +17,7 @@ type part struct {
 	pending   pending
 	bytes     int    // of pending, about
 	first     uint64 // the oldest uplink in pending, Unix ms
-	names     names
+	packs     packs
 }
 
 // restart goes on from the cursor in Redis.
@@ -45,7 +46,7 @@ func (t *part) take(e *stream.Entry) {
 		t.first = e.ID.MS
 	}
 	d, grown := t.pending.device(id, e)
-	t.bytes += grown + t.names.take(d, e)
+	t.bytes += grown + t.packs.take(d, e)
 }
 
 // lag is how long the oldest uplink that is not written has waited.
@@ -81,12 +82,14 @@ func (t *part) merges(keys auth.Keyspace, node string) (calls []call) {
 func (d *device) appendArgs(args []any) []any {
 	names := d.newest()
 	names = names[:min(MaxNames, len(names))]
-	args = append(args, len(names), d.oldest)
+	first := len(args)
+	args = append(args, len(names), d.oldest, nil, nil)
+	oldest, newest := int64(math.MaxInt64), int64(0)
 	for _, name := range names {
-		args = append(args, name)
+		v := d.values[name]
+		args = append(args, name, v.append(make([]byte, 0, textSize+v.size())))
+		oldest, newest = min(oldest, v.us), max(newest, v.us)
 	}
-	for _, name := range names {
-		args = append(args, d.values[name].append(nil))
-	}
+	args[first+2], args[first+3] = appendTime(nil, oldest), appendTime(nil, newest)
 	return args
 }

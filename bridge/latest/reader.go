@@ -39,9 +39,8 @@ func (r *Reader) Get(ctx context.Context, id auth.DeviceID) ([]Value, error) {
 		return nil, fmt.Errorf("read the last uplink of %s: %w", id, err)
 	}
 	for name, v := range last {
-		text := string(v.append(nil))
 		if was, ok := texts[name]; !ok || !v.before(was) {
-			texts[name] = text
+			texts[name] = string(v.append(nil))
 		}
 	}
 	return values(texts), nil
@@ -61,9 +60,9 @@ func (r *Reader) last(ctx context.Context, id auth.DeviceID) (map[string]*value,
 	if err != nil || len(entries) == 0 || entries[0].Fields.Text("device") != string(id) {
 		return nil, err
 	}
-	var n names
+	var k packs
 	d, _ := pending{}.device(id, &entries[0])
-	n.take(d, &entries[0])
+	k.take(d, &entries[0])
 	return d.values, nil
 }
 
@@ -74,7 +73,7 @@ func (v *value) before(text string) bool {
 		return false
 	}
 	id, _ := stream.ParseID(was.ID)
-	return !v.later(&value{us: was.Time.UnixMicro(), id: id})
+	return !(&value{us: was.Time.UnixMicro(), id: id}).gives(v.us, v.id)
 }
 
 // values reads a device's hash. What is no value of ours is passed over.

@@ -12,7 +12,7 @@ import (
 
 // In each partition there is
 //
-//	m2m:{p}:latest:<id>      hash of a device: name → value, see text.go
+//	m2m:{p}:latest:<id>      hash of a device: name → value, see text.go; "" → the newest time of all
 //	m2m:{p}:projector        the node that writes them, until its lease ends
 //	m2m:{p}:projector:cursor the stream id up to which all is written
 const (

@@ -27,6 +27,9 @@ type stored struct {
 
 var labels = [...]string{senml.Number: "v", senml.Bool: "vb", senml.String: "vs", senml.Binary: "vd"}
 
+// textSize is what a value takes as it is stored beside its texts, about.
+const textSize = 64
+
 // append writes v as it is stored.
 func (v *value) append(dst []byte) []byte {
 	dst = appendTime(dst, v.us)

@@ -2,11 +2,12 @@
 --
 -- KEYS     1 the partition's lease, then for each device: its hash of the registry, its hash of latest values
 -- ARGV     1 node · 2 names kept of a device, at most · then for each device: how many values, receipt of the oldest in
---          Unix ms, the names, the values
+--          Unix ms, time of the oldest value and of the newest as values have it, then names and values in turn
 -- Returns  1 done, 0 another node holds the lease
 --
 -- A value begins with its time, 16 digits of Unix µs, and the id of its uplink. Nothing is written for a device that is
--- gone, or was registered after the uplink: that was of another's life.
+-- gone, or was registered after the uplink: that was of another's life. The name '' has the newest time of all values:
+-- what is newer than that, which most is, needs no look at what it replaces.
 local call, sub, match = redis.call, string.sub, string.match
 
 local function later(was, is)
@@ -29,7 +30,9 @@ end
 local function trim(key, excess)
     local all, order, gone = call('HGETALL', key), {}, {}
     for i = 1, #all, 2 do
-        order[#order + 1] = {sub(all[i + 1], 1, 16), all[i]}
+        if all[i] ~= '' then
+            order[#order + 1] = {sub(all[i + 1], 1, 16), all[i]}
+        end
     end
     table.sort(order, function(a, b) return a[1] < b[1] end)
     for i = 1, excess do
@@ -38,22 +41,39 @@ local function trim(key, excess)
     call('HDEL', key, unpack(gone))
 end
 
-local function merge(key, from, n)
-    local known, set = call('HMGET', key, unpack(ARGV, from, from + n - 1)), {}
-    for i = 1, n do
-        local text = ARGV[from + n + i - 1]
+-- What is later of names and values in turn, from one argument up to another.
+local function sift(key, from, to)
+    local names, set = {}, {}
+    for i = from, to, 2 do
+        names[#names + 1] = ARGV[i]
+    end
+    local known = call('HMGET', key, unpack(names))
+    for i, name in ipairs(names) do
+        local text = ARGV[from + 2 * i - 1]
         if later(known[i], text) then
-            set[#set + 1] = ARGV[from + i - 1]
+            set[#set + 1] = name
             set[#set + 1] = text
         end
     end
-    if #set == 0 then
-        return
+    return set
+end
+
+local function merge(key, oldest, newest, from, to)
+    local known, new = call('HGET', key, ''), 0
+    if not known or known < oldest then
+        new = call('HSET', key, '', newest, unpack(ARGV, from, to))
+    else
+        local set = sift(key, from, to)
+        if #set == 0 then
+            return
+        end
+        new = call('HSET', key, '', known < newest and newest or known, unpack(set))
     end
-    call('HSET', key, unpack(set))
-    local excess = call('HLEN', key) - ARGV[2]
-    if excess > 0 then
-        trim(key, excess)
+    if new > 0 then
+        local excess = call('HLEN', key) - 1 - ARGV[2]
+        if excess > 0 then
+            trim(key, excess)
+        end
     end
 end
 
@@ -65,8 +85,8 @@ for k = 2, #KEYS, 2 do
     local n, at = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
     local created = call('HGET', KEYS[k], 'created')
     if created and tonumber(created) <= at then
-        merge(KEYS[k + 1], a + 2, n)
+        merge(KEYS[k + 1], ARGV[a + 2], ARGV[a + 3], a + 4, a + 3 + 2 * n)
     end
-    a = a + 2 + 2 * n
+    a = a + 4 + 2 * n
 end
 return 1
