@@ -16,6 +16,7 @@ import (
 	"m2mbridge/bridge/api"
 	"m2mbridge/bridge/fanout"
 	"m2mbridge/bridge/ingest"
+	"m2mbridge/bridge/latest"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/store"
 	"m2mbridge/bridge/uplink"
@@ -31,6 +32,7 @@ type Bridge struct {
 	registry  *auth.Registry
 	uplinks   *uplink.Service
 	fanout    *fanout.Fanout
+	latest    *latest.Projector
 	sessions  *session.Keeper
 	shares    *session.Share
 	watch     *session.Watch
@@ -91,6 +93,8 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		Client: b.store.Client, Reader: b.store.Reader, Blocking: b.store.Blocking, Keys: keys,
 		Log: b.log, MaxEvents: b.cfg.EventsMax,
 	})
+	b.latest = latest.New(b.latestConfig(keys, metrics))
+	b.registry.OnChange(b.latest.OnChange)
 	b.sessions = session.NewKeeper(session.Config{Client: b.store.Client, Reader: b.store.Reader, Keys: keys, Node: nodeName()})
 	b.shares = session.NewShare(b.store.Client, keys)
 	b.watch = session.NewWatch(b.watchConfig(keys, metrics))
@@ -121,6 +125,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("store", b.store.Run)
 	workers.run("registry", b.registry.Run)
 	workers.run("uplinks", b.uplinks.Run)
+	workers.run("latest", b.latest.Run)
 	workers.run("sessions", b.watch.Run)
 	workers.run("mqtt", b.broker.Run) // saves what the edges leave, when they have stopped
 	tailing := make(chan struct{})

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/latest"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
@@ -44,6 +45,15 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 		SessionExpiry: c.SessionExpiry,
 		MaxPacket:     int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,
 		ShutdownGrace: grace,
+	}
+}
+
+// latestConfig has what is kept of devices read from memory, and written beside
+// what devices wait for.
+func (b *Bridge) latestConfig(keys auth.Keyspace, metrics prometheus.Registerer) latest.Config {
+	return latest.Config{
+		Client: b.store.Reader, Keys: keys, Metrics: metrics, Log: b.log,
+		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
 	}
 }
 

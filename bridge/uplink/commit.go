@@ -174,7 +174,7 @@ func (l *lane) prepare(batch []entry) {
 	}
 	l.cmd = append(l.cmd[:0], "evalsha", l.script.Hash(), keys, UplinksKey(ks, p), laneKey(ks, p, l.name))
 	for i := range batch {
-		l.cmd = append(l.cmd, &batch[i].u.lay(cfg, p).repeats)
+		l.cmd = append(l.cmd, &batch[i].u.lay(cfg, p).seenKey)
 	}
 	for i := range batch {
 		if cfg.Once == OnceEnforce {

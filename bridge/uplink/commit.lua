@@ -2,7 +2,15 @@
 --
 -- KEYS[1]  the uplinks stream
 -- KEYS[2]  the lane's last batch, string "<seq> <reply>"
--- KEYS[3…] per uplink: the tags of the device's latest uplinks, string of 10 bytes each
+-- KEYS[3…] per uplink: the device's state, string of a head and tags:
+--             1 24 stream id of the last stored uplink, blank for none
+--            25 12 uplinks stored
+--            37 12 repeats
+--            49 12 heartbeats
+--            61 13 receipt of the last accepted message, Unix ms
+--            74  4 its via
+--            78 10 for each of its latest uplinks that fix their time: the tag
+--          (numbers have blanks before them, the id behind it)
 --          in enforce mode after those, per uplink: the device's newest time
 -- ARGV[1]  seq, the batch's number in its lane, growing
 -- ARGV[2]  ms for which the lane's last batch is remembered
@@ -19,11 +27,14 @@
 -- repeat, "~" for a pack that is too old, "-" for a heartbeat. A batch sent
 -- again gets the reply of the first time; one that a later batch has
 -- overtaken gets "stale".
-local call, find, sub = redis.call, string.find, string.sub
+local call, find, sub, format = redis.call, string.find, string.sub, string.format
 local head, per = 6, 9
 local stream, lane = KEYS[1], KEYS[2]
-local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], -tonumber(ARGV[4])
+local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
 local count = (#ARGV - head) / per
+local tags = 78 -- where they begin
+local full = tags + keep - 11 -- length of a state that has room for one more tag, no more
+local fresh = format('%24s%12d%12d%12d%13d%4s', '', 0, 0, 0, 0, '')
 
 local last = call('GET', lane)
 if last then
@@ -49,23 +60,50 @@ end
 -- The entry is added before its tag and time are noted: should Redis refuse
 -- XADD, a repeat must not be taken for stored.
 
+-- The end of a head. A clock that was never set tells fewer digits.
+local function met(a)
+  local at, via = ARGV[a + 3], ARGV[a + 2]
+  if #at == 13 then return at .. via end
+  return format('%13s', at) .. via
+end
+
+-- One that does not fix its time, or whose repeats do not matter.
+local function always(i, a)
+  local key = KEYS[2 + i]
+  local seen = call('GET', key) or fresh
+  local id = add(a)
+  if id == '-' then
+    call('SET', key, sub(seen, 1, 48) .. format('%12d', sub(seen, 49, 60) + 1) .. met(a) .. sub(seen, tags))
+  else
+    call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. sub(seen, tags))
+  end
+  return id
+end
+
+local function again(key, seen, a)
+  local id, answer, uplinks = sub(seen, 1, 24), '=', sub(seen, 25, 36) + 0
+  if mode == 'observe' then
+    id = add(a)
+    answer, uplinks = '+' .. id, uplinks + 1
+  end
+  call('SET', key, format('%-24s%12d%12d', id, uplinks, sub(seen, 37, 48) + 1) .. sub(seen, 49, 60) .. met(a) .. sub(seen, tags))
+  return answer
+end
+
 local function once(i, a, tag)
   local key = KEYS[2 + i]
-  local seen = call('GET', key) or ''
-  if find(seen, tag, 1, true) then
-    if mode == 'observe' then return '+' .. add(a) end
-    return '='
+  local seen = call('GET', key) or fresh
+  if find(seen, tag, tags, true) then return again(key, seen, a) end
+  local newest, known
+  if mode == 'enforce' then
+    newest, known = ARGV[a + 9], call('GET', KEYS[2 + count + i])
+    if known and tonumber(newest) < tonumber(known) - tonumber(ARGV[5]) then return '~' end
   end
-  if mode ~= 'enforce' then
-    local id = add(a)
-    call('SET', key, sub(seen .. tag, keep))
-    return id
-  end
-  local newest, known = ARGV[a + 9], call('GET', KEYS[2 + count + i])
-  if known and tonumber(newest) < tonumber(known) - tonumber(ARGV[5]) then return '~' end
   local id = add(a)
-  call('SET', key, sub(seen .. tag, keep))
-  if not known or tonumber(newest) > tonumber(known) then call('SET', KEYS[2 + count + i], newest) end
+  local from, spare = tags, #seen - full
+  if spare > 0 then from = tags + spare end
+  call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. sub(seen, from) .. tag)
+  if newest and (not known or tonumber(newest) > tonumber(known)) then call('SET', KEYS[2 + count + i], newest) end
   return id
 end
 
@@ -74,7 +112,7 @@ local answers = {before and before[1] or '0-0'}
 for i = 1, count do
   local a = head + (i - 1) * per
   local tag = ARGV[a + 8]
-  if tag == '' then answers[i + 1] = add(a) else answers[i + 1] = once(i, a, tag) end
+  if tag == '' then answers[i + 1] = always(i, a) else answers[i + 1] = once(i, a, tag) end
 end
 if ARGV[6] ~= '0' then call('XTRIM', stream, 'MAXLEN', '~', ARGV[6]) end
 local reply = table.concat(answers, ' ')

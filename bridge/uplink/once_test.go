@@ -73,9 +73,9 @@ func TestOnceWindow(t *testing.T) {
 	if v := r.send(packAt(testID, 1_700_000_000, 0), testSecret); v.Outcome != Stored {
 		t.Errorf("beyond the window: %v", v.Outcome)
 	}
-	n, err := r.client.StrLen(t.Context(), string(appendRepeatsKey(nil, r.cfg.Keys, 0, testID))).Result()
-	if err != nil || n != 4*tagSize {
-		t.Errorf("%d bytes kept (%v), want %d", n, err, 4*tagSize)
+	n, err := r.client.StrLen(t.Context(), string(appendSeenKey(nil, r.cfg.Keys, 0, testID))).Result()
+	if err != nil || n != headSize+4*tagSize {
+		t.Errorf("%d bytes kept (%v), want %d", n, err, headSize+4*tagSize)
 	}
 }
 

@@ -19,6 +19,9 @@ import (
 //go:embed commit.lua
 var commitSource string
 
+//go:embed refused.lua
+var refusedSource string
+
 // UplinksKey is the stream of a partition's uplinks.
 func UplinksKey(ks auth.Keyspace, p int) string { return ks.Key(p, "uplinks") }
 
@@ -28,9 +31,20 @@ func RejectsKey(ks auth.Keyspace, p int) string { return ks.Key(p, "rejects") }
 // laneKey holds the last batch of a lane, so that one sent again is known.
 func laneKey(ks auth.Keyspace, p int, lane string) string { return ks.Key(p, "lane:"+lane) }
 
-// appendRepeatsKey writes the key that holds the tags of a device's latest uplinks, for Once.
-func appendRepeatsKey(b []byte, ks auth.Keyspace, p int, id auth.DeviceID) []byte {
-	return append(append(b, ks.Key(p, "repeats:")...), id...)
+// appendSeenKey writes the key that holds a device's state: what Seen tells of
+// it, and the tags of its latest uplinks, for Once. commit.lua says how.
+func appendSeenKey(b []byte, ks auth.Keyspace, p int, id auth.DeviceID) []byte {
+	return append(append(b, ks.Key(p, "seen:")...), id...)
+}
+
+// refusedKey holds what was refused in the name of a device: hash count at reason.
+func refusedKey(ks auth.Keyspace, p int, id auth.DeviceID) string {
+	return ks.Key(p, "refused:"+string(id))
+}
+
+// deviceKey is the registry's hash of a device, which is there as long as the device is.
+func deviceKey(ks auth.Keyspace, p int, id auth.DeviceID) string {
+	return ks.Key(p, "device:"+string(id))
 }
 
 // newestKey holds the newest time of a device's uplinks, for OnceEnforce.
@@ -51,18 +65,18 @@ const (
 // holds. They are handed to the client by pointer, which spares an allocation
 // each: go-redis reads through pointers to strings and integers.
 type args struct {
-	repeats, newestKey                                     string // KEYS
+	seenKey, newestKey                                     string // KEYS
 	device, via, token, pack, raw, unsigned, tag, newestAt string
 	at                                                     int64 // Unix ms
 
-	keys []byte // memory of repeats
+	keys []byte // memory of seenKey
 }
 
 // lay sets the arguments out for a commit to partition p.
 func (u *uplink) lay(cfg *Config, p int) *args {
 	a := &u.args
-	a.keys = appendRepeatsKey(a.keys[:0], cfg.Keys, p, u.id)
-	a.repeats = view(a.keys)
+	a.keys = appendSeenKey(a.keys[:0], cfg.Keys, p, u.id)
+	a.seenKey = view(a.keys)
 	a.device, a.via, a.token, a.at = string(u.id), string(u.msg.Via), view(u.token), u.at.UnixMilli()
 	a.pack, a.raw, a.unsigned, a.tag, a.newestAt, a.newestKey = "", "", "", "", "", ""
 	if !u.heartbeat {

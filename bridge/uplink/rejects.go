@@ -85,7 +85,7 @@ func (w *rejecter) run(ctx context.Context) {
 	}
 }
 
-// flush writes what is queued, in one pipeline.
+// flush writes what is queued and counts it by device, in one pipeline.
 func (w *rejecter) flush() {
 	batch, untold := w.gather()
 	if len(batch) == 0 {
@@ -97,6 +97,7 @@ func (w *rejecter) flush() {
 		for i := range batch {
 			w.write(ctx, p, &batch[i])
 		}
+		w.countRefused(ctx, p, batch)
 		return nil
 	})
 	if err != nil {
