@@ -38,8 +38,9 @@ var house = []struct {
 	{"bridge/latest", []string{"bridge/stream", "bridge/uplink", "auth", "senml"}},
 	{"bridge/stream", []string{"auth"}},
 	{"bridge/ingest", []string{"bridge/uplink"}},
-	{"bridge/uplink", []string{"auth", "senml"}},
+	{"bridge/uplink", []string{"bridge/downlink", "auth", "senml"}},
 	{"bridge/session", []string{"broker", "auth"}},
+	{"bridge/downlink", []string{"auth", "senml"}},
 	{"bridge/store", nil},
 	{"broker", []string{"auth"}},
 	{"auth/redistest", nil}, // a redis-server for tests

@@ -32,6 +32,17 @@ func HTTPKey(k auth.Keyspace, p int, id auth.DeviceID) string {
 	return k.Key(p, "downlink:http:"+string(id))
 }
 
+// AppendHTTPKey writes HTTPKey.
+func AppendHTTPKey(b []byte, k auth.Keyspace, p int, id auth.DeviceID) []byte {
+	return append(append(b, k.Key(p, "downlink:http:")...), id...)
+}
+
+// Terms are what a script of another package passes to the rules: the prefix of a partition's keys, and as numbers ms for an
+// attempt, ms for which a downlink is kept that has ended, and the attempts that one gets.
+func (s *Service) Terms(p int) []any {
+	return []any{s.cfg.Keys.Key(p, ""), s.cfg.Lease.Milliseconds(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts}
+}
+
 func onceKey(k auth.Keyspace, p int, app, key string) string {
 	return k.Key(p, "downlink:once:"+app+":"+key)
 }

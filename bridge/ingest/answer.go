@@ -11,9 +11,13 @@ import (
 	"m2mbridge/bridge/uplink"
 )
 
-// answer spells a verdict: 200 with an empty body when the uplink is safe, else
-// a status and one line that says why.
-func (s *Server) answer(w http.ResponseWriter, v uplink.Verdict) {
+// answer spells a verdict: 200 with an empty body when the uplink is safe, or
+// with the downlink that it takes along, else a status and one line that says why.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, v uplink.Verdict) {
+	if v.Downlink != nil {
+		s.answerWith(w, r, v.Downlink)
+		return
+	}
 	if v.Outcome.Accepted() {
 		h := w.Header()
 		h["Date"] = nil // devices' buffers are small, and read no header

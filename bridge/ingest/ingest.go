@@ -173,5 +173,5 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, kind string) {
 	if len(tokens) == 1 {
 		m.Token, m.HasToken = tokens[0], true
 	}
-	s.answer(w, s.cfg.Uplinks.Accept(context.Background(), &m))
+	s.answer(w, r, s.cfg.Uplinks.Accept(context.Background(), &m))
 }

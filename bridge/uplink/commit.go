@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/downlink"
 )
 
 // commit hands a checked uplink to its device's lane. The lane gives the verdict.
@@ -32,8 +33,11 @@ type entry struct {
 }
 
 // settle gives the verdict and lets the uplink go.
-func (e *entry) settle(answer string) {
+func (e *entry) settle(answer, handed string) {
 	v, err := e.u.verdict(answer)
+	if handed != "" && err == nil {
+		v.Downlink = e.service.taken(e.u, handed)
+	}
 	if v.Outcome == Repeated {
 		e.service.limit.refund(string(e.u.id)) // a lost answer costs nothing
 	}
@@ -69,19 +73,26 @@ type lane struct {
 	cfg       *Config
 	stored    *state
 	script    *redis.Script
+	source    string
 	partition int
 	name      string // unique to this lane of this process
 	seq       uint64 // number of the last batch
 	in        chan entry
 	batch     []entry
 	cmd       []any
+	terms     []any // of downlinks, as the script takes them
 	committed []Committed
 }
 
 func newLane(cfg *Config, stored *state, node string, p, i int) *lane {
+	source := downlink.Rules + commitSource
+	terms := []any{"", 0, 0, 0}
+	if cfg.Downlinks != nil {
+		terms = cfg.Downlinks.Terms(p)
+	}
 	return &lane{
-		cfg: cfg, stored: stored, script: redis.NewScript(commitSource),
-		partition: p, name: fmt.Sprintf("%s-%d", node, i), in: make(chan entry, laneQueue),
+		terms: terms, cfg: cfg, stored: stored, script: redis.NewScript(source),
+		source: source, partition: p, name: fmt.Sprintf("%s-%d", node, i), in: make(chan entry, laneQueue),
 	}
 }
 
@@ -123,7 +134,7 @@ func (l *lane) gather(e entry) []entry {
 // flush commits a batch and settles its uplinks.
 func (l *lane) flush(batch []entry) {
 	l.cfg.Metrics.batch(len(batch))
-	prev, answers, err := l.send(batch, batch[0].u.at.Add(l.cfg.Deadline))
+	r, err := l.send(batch, batch[0].u.at.Add(l.cfg.Deadline))
 	if err != nil {
 		l.stored.failed(err)
 		for i := range batch {
@@ -132,31 +143,31 @@ func (l *lane) flush(batch []entry) {
 		return
 	}
 	l.stored.succeeded()
-	l.announce(prev, batch, answers)
+	l.announce(r.prev, batch, r.answers)
 	for i := range batch {
-		batch[i].settle(answers[i])
+		batch[i].settle(r.answers[i], r.handed[i])
 	}
 }
 
 // send has the script store the batch. While its outcome is unknown it is sent
 // again under the same number, which stores nothing twice.
-func (l *lane) send(batch []entry, deadline time.Time) (prev string, answers []string, err error) {
+func (l *lane) send(batch []entry, deadline time.Time) (r reply, err error) {
 	l.seq++
 	l.prepare(batch)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	for pause := 5 * time.Millisecond; ; pause *= 2 {
-		var reply string
-		if reply, err = l.call(ctx); err == nil {
-			prev, answers, err = parseReply(reply, len(batch))
+		var text string
+		if text, err = l.call(ctx); err == nil {
+			r, err = parseReply(text, len(batch))
 		}
 		if err == nil || final(err) {
-			return prev, answers, err
+			return r, err
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return "", nil, fmt.Errorf("store a batch of %d uplinks: %w", len(batch), err)
+			return reply{}, fmt.Errorf("store a batch of %d uplinks: %w", len(batch), err)
 		}
 	}
 }
@@ -166,6 +177,9 @@ func (l *lane) prepare(batch []entry) {
 	ks, cfg, p := l.cfg.Keys, l.cfg, l.partition
 	keys := 2 + len(batch)
 	if cfg.Once == OnceEnforce {
+		keys += len(batch)
+	}
+	if cfg.Downlinks != nil {
 		keys += len(batch)
 	}
 	trim := int64(0)
@@ -181,10 +195,16 @@ func (l *lane) prepare(batch []entry) {
 			l.cmd = append(l.cmd, &batch[i].u.args.newestKey)
 		}
 	}
+	for i := range batch {
+		if cfg.Downlinks != nil {
+			l.cmd = append(l.cmd, &batch[i].u.args.httpKey)
+		}
+	}
 	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
+	l.cmd = append(l.cmd, l.terms...)
 	for i := range batch {
 		a := &batch[i].u.args
-		l.cmd = append(l.cmd, &a.device, &a.via, &a.at, &a.token, &a.pack, &a.raw, &a.unsigned, &a.tag, &a.newestAt)
+		l.cmd = append(l.cmd, &a.device, &a.via, &a.at, &a.token, &a.pack, &a.raw, &a.unsigned, &a.tag, &a.newestAt, &a.ack)
 	}
 }
 
@@ -194,7 +214,7 @@ func (l *lane) call(ctx context.Context) (string, error) {
 	if !redis.HasErrorPrefix(err, "NOSCRIPT") {
 		return reply, err
 	}
-	l.cmd[0], l.cmd[1] = "eval", commitSource
+	l.cmd[0], l.cmd[1] = "eval", l.source
 	return l.cfg.Client.Do(ctx, l.cmd...).Text()
 }
 

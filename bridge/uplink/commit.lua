@@ -12,23 +12,32 @@
 --            78 10 for each of its latest uplinks that fix their time: the tag
 --          (numbers have blanks before them, the id behind it)
 --          in enforce mode after those, per uplink: the device's newest time
+--          where there are downlinks after those, per uplink: what exists while
+--          the device has one that a contact over HTTP may take
 -- ARGV[1]  seq, the batch's number in its lane, growing
 -- ARGV[2]  ms for which the lane's last batch is remembered
 -- ARGV[3]  mode: off, observe, dedupe, enforce
 -- ARGV[4]  bytes of tags to keep per device
 -- ARGV[5]  tolerance in seconds, enforce only
 -- ARGV[6]  length to trim the stream to, about; 0: not this time
--- ARGV[7…] per uplink 9: device, via, at, token, pack, raw, unsigned, tag, newest
+-- ARGV[7]  prefix of the partition's keys, "" where there are no downlinks
+-- ARGV[8]  ms for a downlink's attempt · 9 ms for which one is kept that has
+--          ended · 10 attempts that one gets
+-- ARGV[11…] per uplink 10: device, via, at, token, pack, raw, unsigned, tag,
+--          newest, id of the downlink that it acknowledges
 --          (raw, unsigned: "" for none; tag: "" when the pack does not fix its
 --          time; pack "" for a heartbeat, which stores nothing)
 --
 -- Returns "<prev> <answer>…": prev is the stream's last id before the batch,
 -- an answer is the stream id, "+<id>" if stored although a repeat, "=" for a
--- repeat, "~" for a pack that is too old, "-" for a heartbeat. A batch sent
--- again gets the reply of the first time; one that a later batch has
--- overtaken gets "stale".
+-- repeat, "~" for a pack that is too old, "-" for a heartbeat. For each uplink
+-- that takes a downlink along a line follows: its number, the downlink's id, the
+-- attempt and the pack. A batch sent again gets the reply of the first time; one
+-- that a later batch has overtaken gets "stale".
+--
+-- The rules of downlinks stand before this script.
 local call, find, sub, format = redis.call, string.find, string.sub, string.format
-local head, per = 6, 9
+local head, per = 10, 10
 local stream, lane = KEYS[1], KEYS[2]
 local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
 local count = (#ARGV - head) / per
@@ -116,5 +125,24 @@ for i = 1, count do
 end
 if ARGV[6] ~= '0' then call('XTRIM', stream, 'MAXLEN', '~', ARGV[6]) end
 local reply = table.concat(answers, ' ')
+
+-- A contact over HTTP takes along what waits for it; a repeat what the first one got, and never anything else.
+local function take(i, waits)
+  local a, answer = head + (i - 1) * per, answers[i + 1]
+  local device, ack = ARGV[a + 1], ARGV[a + 10]
+  local again, http = answer == '=' or sub(answer, 1, 1) == '+', ARGV[a + 2] == 'http'
+  if answer == '~' or ack == '' and not (http and (waits or again)) then return end
+  local R = rules(ARGV[7], tonumber(ARGV[a + 3]), tonumber(ARGV[9]), tonumber(ARGV[10]))
+  if ack ~= '' then R.acknowledge(ack, device) end
+  if not http then return end
+  local got
+  if again then got = R.again(device, ARGV[a + 4]) else got = R.hand(device, 'http', ARGV[a + 4], tonumber(ARGV[8])) end
+  if got[1] then reply = reply .. '\n' .. i .. ' ' .. got[1] .. ' ' .. got[2] .. ' ' .. got[3] end
+end
+
+if ARGV[7] ~= '' then
+  local waits = call('MGET', unpack(KEYS, #KEYS - count + 1, #KEYS))
+  for i = 1, count do take(i, waits[i]) end
+end
 call('SET', lane, seq .. ' ' .. reply, 'PX', ARGV[2])
 return reply

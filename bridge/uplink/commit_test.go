@@ -18,13 +18,13 @@ func TestBatchSentTwice(t *testing.T) {
 		r := newRig(t, s, Config{})
 		l := newLane(&r.cfg, r.Service.stored, "test", 0, 0)
 		batch := []entry{r.checked(timeless(testID, 1)), r.checked(packAt(testID, 1_700_000_000, 2))}
-		_, first, err := l.send(batch, time.Now().Add(time.Second))
+		first, err := l.send(batch, time.Now().Add(time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
 		l.seq-- // the reply was lost
-		_, second, err := l.send(batch, time.Now().Add(time.Second))
-		if err != nil || strings.Join(first, " ") != strings.Join(second, " ") {
+		second, err := l.send(batch, time.Now().Add(time.Second))
+		if err != nil || strings.Join(first.answers, " ") != strings.Join(second.answers, " ") {
 			t.Errorf("first %v, again %v (%v)", first, second, err)
 		}
 		if n := len(r.stored(0)); n != 2 {
@@ -39,12 +39,12 @@ func TestOvertakenBatch(t *testing.T) {
 		r := newRig(t, s, Config{})
 		l := newLane(&r.cfg, r.Service.stored, "test", 0, 0)
 		for i := range 2 {
-			if _, _, err := l.send([]entry{r.checked(timeless(testID, i))}, time.Now().Add(time.Second)); err != nil {
+			if _, err := l.send([]entry{r.checked(timeless(testID, i))}, time.Now().Add(time.Second)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		l.seq -= 2
-		if _, _, err := l.send([]entry{r.checked(timeless(testID, 0))}, time.Now().Add(time.Second)); err == nil || !strings.Contains(err.Error(), "overtaken") {
+		if _, err := l.send([]entry{r.checked(timeless(testID, 0))}, time.Now().Add(time.Second)); err == nil || !strings.Contains(err.Error(), "overtaken") {
 			t.Errorf("error %v", err)
 		}
 		if n := len(r.stored(0)); n != 2 {

@@ -27,6 +27,9 @@ func (s *Service) identify(u *uplink) error {
 			if own = r.BaseName; len(rest) > 0 {
 				own = nil
 			}
+			if i == 0 {
+				u.spelling = r.BaseName[:len(r.BaseName)-len(rest)]
+			}
 			r.BaseName = canonical(r.BaseName, id, rest)
 		}
 		if auth.NameEscapes(own, r.Name) {

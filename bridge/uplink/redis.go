@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/downlink"
 )
 
 // commitSource is the one script that writes the uplinks stream.
@@ -65,18 +66,22 @@ const (
 // holds. They are handed to the client by pointer, which spares an allocation
 // each: go-redis reads through pointers to strings and integers.
 type args struct {
-	seenKey, newestKey                                     string // KEYS
-	device, via, token, pack, raw, unsigned, tag, newestAt string
-	at                                                     int64 // Unix ms
+	seenKey, newestKey, httpKey                                 string // KEYS
+	device, via, token, pack, raw, unsigned, tag, newestAt, ack string
+	at                                                          int64 // Unix ms
 
-	keys []byte // memory of seenKey
+	keys []byte // memory of seenKey and httpKey
 }
 
 // lay sets the arguments out for a commit to partition p.
 func (u *uplink) lay(cfg *Config, p int) *args {
 	a := &u.args
 	a.keys = appendSeenKey(a.keys[:0], cfg.Keys, p, u.id)
-	a.seenKey = view(a.keys)
+	n := len(a.keys)
+	if cfg.Downlinks != nil {
+		a.keys = downlink.AppendHTTPKey(a.keys, cfg.Keys, p, u.id)
+	}
+	a.seenKey, a.httpKey, a.ack = view(a.keys[:n]), view(a.keys[n:]), u.ack
 	a.device, a.via, a.token, a.at = string(u.id), string(u.msg.Via), view(u.token), u.at.UnixMilli()
 	a.pack, a.raw, a.unsigned, a.tag, a.newestAt, a.newestKey = "", "", "", "", "", ""
 	if !u.heartbeat {
@@ -128,17 +133,34 @@ func storedID(answer string) string {
 	return answer
 }
 
-// parseReply splits the script's reply into the stream's last id before the
-// batch, and an answer per uplink.
-func parseReply(reply string, n int) (prev string, answers []string, err error) {
-	if reply == "stale" {
-		return "", nil, errStale
+// reply is what the script answered.
+type reply struct {
+	prev    string   // the stream's last id before the batch
+	answers []string // one for each uplink
+	handed  []string // the downlink that each takes along, "" for none
+}
+
+func parseReply(text string, n int) (r reply, err error) {
+	if text == "stale" {
+		return r, errStale
 	}
-	words := strings.Split(reply, " ")
+	head, lines, _ := strings.Cut(text, "\n")
+	words := strings.Split(head, " ")
 	if len(words) != n+1 {
-		return "", nil, fmt.Errorf("commit script answered %d uplinks of %d", len(words)-1, n)
+		return r, fmt.Errorf("commit script answered %d uplinks of %d", len(words)-1, n)
 	}
-	return words[0], words[1:], nil
+	r = reply{prev: words[0], answers: words[1:], handed: make([]string, n)}
+	for lines != "" {
+		var line string
+		line, lines, _ = strings.Cut(lines, "\n")
+		number, handed, _ := strings.Cut(line, " ")
+		i, err := strconv.Atoi(number)
+		if err != nil || i < 1 || i > n {
+			return r, fmt.Errorf("commit script handed a downlink to uplink %.10q of %d", number, n)
+		}
+		r.handed[i-1] = handed
+	}
+	return r, nil
 }
 
 // errStale: a later batch of the lane has been stored, so this one never will be.

@@ -84,11 +84,11 @@ func TestSeenOfBatchSentTwice(t *testing.T) {
 		batch := []entry{r.checked(timeless(testID, 1)), r.checked(packAt(testID, 1_700_000_000, 2)), r.checked(heartbeat(testID))}
 		var last string
 		for range 2 {
-			_, answers, err := l.send(batch, time.Now().Add(time.Second))
+			got, err := l.send(batch, time.Now().Add(time.Second))
 			if err != nil {
 				t.Fatal(err)
 			}
-			last = answers[1]
+			last = got.answers[1]
 			l.seq-- // the reply was lost
 		}
 		want := Seen{Uplinks: 2, Heartbeats: 1, Via: HTTP, StreamID: last}

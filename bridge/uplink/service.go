@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/downlink"
 	"m2mbridge/senml"
 )
 
@@ -36,24 +37,25 @@ type Config struct {
 	Registry      Registry
 	Log           *slog.Logger
 	SenML         senml.Options
-	Once          Once           // "": OnceDedupe
-	Window        int            // uplinks per device among which a repeat is recognised; 0: 16
-	Tolerance     time.Duration  // OnceEnforce: how much older than the newest a pack may be
-	KeepRaw       bool           // store the body as received beside the pack
-	MaxUplinks    int64          // length of a partition's uplinks stream, about; 0: no limit
-	MaxAge        time.Duration  // how long uplinks are kept, about; 0: no limit
-	MaxRejects    int64          // length of a partition's rejects stream, about; 0: rejects are counted, not kept
-	RejectRate    float64        // rejects written a second, the rest is counted; 0: no limit
-	DeviceRate    float64        // uplinks a second and device; 0: no limit
-	DeviceBurst   int            // uplinks a device may send at once; 0: the rate, at least 1
-	RevealUnknown bool           // tell an unknown device that it is unknown
-	MaxBody       int            // bytes of a body; 0: no limit (edges may have refused it before)
-	TrailingNUL   bool           // forgive NUL bytes after the pack on the m2m path and MQTT
-	UnsignedFrom  []netip.Prefix // networks from which unsigned devices are believed
-	Deadline      time.Duration  // from receipt to verdict; 0: 850 ms
-	Lanes         int            // batches in flight at once in each partition; 0: 1, which makes the largest batches
-	Metrics       *Metrics       // nil: none kept
-	OnCommit      func(Commit)   // told of each stored batch, in order per lane; must not block
+	Once          Once              // "": OnceDedupe
+	Window        int               // uplinks per device among which a repeat is recognised; 0: 16
+	Tolerance     time.Duration     // OnceEnforce: how much older than the newest a pack may be
+	KeepRaw       bool              // store the body as received beside the pack
+	MaxUplinks    int64             // length of a partition's uplinks stream, about; 0: no limit
+	MaxAge        time.Duration     // how long uplinks are kept, about; 0: no limit
+	MaxRejects    int64             // length of a partition's rejects stream, about; 0: rejects are counted, not kept
+	RejectRate    float64           // rejects written a second, the rest is counted; 0: no limit
+	DeviceRate    float64           // uplinks a second and device; 0: no limit
+	DeviceBurst   int               // uplinks a device may send at once; 0: the rate, at least 1
+	RevealUnknown bool              // tell an unknown device that it is unknown
+	MaxBody       int               // bytes of a body; 0: no limit (edges may have refused it before)
+	TrailingNUL   bool              // forgive NUL bytes after the pack on the m2m path and MQTT
+	UnsignedFrom  []netip.Prefix    // networks from which unsigned devices are believed
+	Deadline      time.Duration     // from receipt to verdict; 0: 850 ms
+	Lanes         int               // batches in flight at once in each partition; 0: 1, which makes the largest batches
+	Metrics       *Metrics          // nil: none kept
+	Downlinks     *downlink.Service // what contacts over HTTP take along; nil: nothing
+	OnCommit      func(Commit)      // told of each stored batch, in order per lane; must not block
 }
 
 // Service verifies and stores uplinks. Run must be running for uplinks to be
@@ -142,7 +144,7 @@ func (s *Service) Accept(ctx context.Context, m *Message) Verdict {
 func (s *Service) begin(m *Message) *uplink {
 	u := s.pool.Get().(*uplink)
 	u.msg, u.at, u.id, u.body = m, time.Now(), "", nil
-	u.heartbeat, u.fixesTime, u.newest = false, false, 0
+	u.heartbeat, u.fixesTime, u.newest, u.ack, u.spelling = false, false, 0, "", nil
 	u.normalised = u.normalised[:0]
 	return u
 }

@@ -85,6 +85,8 @@ type uplink struct {
 	newest     float64 // newest time of the pack, Unix seconds
 	fixesTime  bool    // the pack says when it was taken, so a repeat can be told
 	heartbeat  bool    // base fields only: nothing to publish
+	ack        string  // id of the downlink that it acknowledges
+	spelling   []byte  // the device's base name as it spelled it
 
 	args args // of the commit script
 }
@@ -129,6 +131,9 @@ func (s *Service) resolve(u *uplink) error {
 	if u.pack.Measurements() == 0 {
 		u.heartbeat = true
 		return nil
+	}
+	if s.cfg.Downlinks != nil {
+		u.ack = u.acknowledges()
 	}
 	u.fixesTime = u.pack.FixesTime()
 	u.newest = u.pack.Newest()

@@ -40,6 +40,7 @@ type Verdict struct {
 	Detail     string        // one line for the device's engineer; never a secret, a token or the body
 	StreamID   string        // id in the uplinks stream when Stored
 	RetryAfter time.Duration // RateLimited and Unavailable: when to try again
+	Downlink   *Downlink     // what goes to the device in the answer; nil: nothing
 	observed   bool          // OnceObserve: stored although a repeat
 }
 

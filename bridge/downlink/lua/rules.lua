@@ -3,8 +3,8 @@
 -- now the time in Unix ms, keep how many ms one is kept that has ended, most the attempts that it gets.
 --
 --   downlink:<id>              hash: what it is, and how it stands
---   downlink:all               ids by time of creation
---   downlink:all:<device>      the device's, by time of creation
+--   downlink:all               ids, which are in the order of their creation
+--   downlink:all:<device>      the device's
 --   downlink:open:<device>     the device's that have not ended, in their order
 --   downlink:queue:<device>    of those, the ones whose time has come
 --   downlink:current:<device>  the one that is EXECUTING
@@ -84,8 +84,8 @@ local rules = function(P, now, keep, most)
     local order = (9 - priority) * 17592186044416 + call('INCR', P .. 'downlink:n')
     call('HSET', key(id), 'device', device, 'created', now, 'expires', expires, 'notbefore', notBefore, 'priority', priority,
       'print', print, 'order', order, 'once', once, 'attempts', 0, unpack(fields))
-    call('ZADD', list, now, id)
-    call('ZADD', of('all', device), now, id)
+    call('ZADD', list, 0, id)
+    call('ZADD', of('all', device), 0, id)
     call('ZADD', of('open', device), order, id)
     if once ~= '' then call('SET', once, id) end
     tell(id, device, 'QUEUED', 'created')
