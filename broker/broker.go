@@ -27,7 +27,8 @@ type Broker struct {
 	finished   atomic.Bool         // Run has ended, or is about to
 	logins     logins
 	count      counters
-	blind      atomic.Int64 // Unix ns until which the registry is not asked for labels
+	replays    atomic.Uint64 // number of the last one
+	blind      atomic.Int64  // Unix ns until which the registry is not asked for labels
 
 	brokenLogged atomic.Int64 // Unix ns of the last packet logged that broke its decoder
 
@@ -45,6 +46,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{cfg: cfg, fronts: map[*front]struct{}{}}
 	b.gate = gate{cfg: &b.cfg, perAddr: map[string]int{}}
 	b.sessions = newSessions()
+	b.sessions.presence = cfg.Presence
 	b.index = newIndex()
 	b.changes = newChanges()
 	b.catchUp.b, b.catchUp.reads = b, make(chan struct{}, pagesAtOnce)
