@@ -21,12 +21,8 @@ import (
 	"m2mbridge/broker"
 )
 
-// Registry says which devices there are. *auth.Registry is one.
-type Registry interface {
-	GetDevice(ctx context.Context, id auth.DeviceID) (auth.Device, error)
-	ListDevices(ctx context.Context, q auth.ListQuery) (page []auth.Device, next string, err error)
-	OnChange(f func(auth.Change))
-}
+// Registry tells of devices that are removed. *auth.Registry is one.
+type Registry interface{ OnChange(f func(auth.Change)) }
 
 // Config is what a Presence needs.
 type Config struct {

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
-	"m2mbridge/broker"
 )
 
 // ErrUnavailable: Redis could not be asked; try again.
@@ -53,50 +51,4 @@ func stateOf(fields []any) (s State, ok bool) {
 		return s, false
 	}
 	return State{State: text[0], Via: text[1], Since: time.UnixMilli(since).UTC(), Cause: text[3], Node: nodeOf(text[4])}, true
-}
-
-// Retained reads the states of registered devices as messages
-// (broker.Config.Retained), in the order of their ids.
-func (p *Presence) Retained(ctx context.Context, filter, after string, limit int) (page []*broker.Message, next string, err error) {
-	ids, next, err := p.devices(ctx, filter, after, limit)
-	if err != nil {
-		return nil, "", err
-	}
-	states, err := p.Get(ctx, ids)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, id := range ids {
-		m := &broker.Message{}
-		if s, ok := states[id]; ok && fill(m, payload{id, s.State, s.Via, s.Since, s.Cause}) {
-			page = append(page, m)
-		}
-	}
-	return page, next, nil
-}
-
-// devices are those that a filter may match.
-func (p *Presence) devices(ctx context.Context, filter, after string, limit int) (ids []auth.DeviceID, next string, err error) {
-	if id, ok := named(filter); ok {
-		_, err := p.cfg.Registry.GetDevice(ctx, id)
-		if errors.Is(err, auth.ErrUnknown) {
-			return nil, "", nil
-		}
-		return []auth.DeviceID{id}, "", err
-	}
-	list, next, err := p.cfg.Registry.ListDevices(ctx, auth.ListQuery{After: after, Limit: limit})
-	for i := range list {
-		ids = append(ids, list[i].ID)
-	}
-	return ids, next, err
-}
-
-// named is the device that a filter names.
-func named(filter string) (auth.DeviceID, bool) {
-	levels := strings.Split(filter, "/")
-	if len(levels) < 3 {
-		return "", false
-	}
-	id, err := auth.ParseDeviceID(levels[1] + ":" + levels[2])
-	return id, err == nil
 }

@@ -15,6 +15,7 @@ import (
 // All of a device is in its partition:
 //
 //	m2m:{p}:presence:<device id>  hash: state via since cause run session epoch; last gap deviation gaps allowed
+//	m2m:{p}:presence:seen         sorted set of the devices that there is something of, all with score 0
 //	m2m:{p}:presence:silent       sorted set of devices heard over HTTP; score: Unix ms when they are taken for offline
 //	m2m:{p}:presence:runs         sorted set of the runs of nodes; score: Unix ms when their lease ends
 //	m2m:{p}:presence:run:<run>    set of the devices that are online there over MQTT
@@ -44,6 +45,7 @@ func (k keys) registration(id auth.DeviceID) string {
 	return k.Key(k.Partition(id), "device:"+string(id))
 }
 
+func (k keys) seen(p int) string              { return k.Key(p, "presence:seen") }
 func (k keys) silent(p int) string            { return k.Key(p, "presence:silent") }
 func (k keys) runs(p int) string              { return k.Key(p, "presence:runs") }
 func (k keys) devices(p int, r string) string { return k.Key(p, "presence:run:"+r) }
@@ -52,7 +54,7 @@ func (k keys) events(p int) string            { return stream.Key(k.Keyspace, st
 // of are a device's keys in the order that all scripts take them.
 func (k keys) of(id auth.DeviceID, more ...string) []string {
 	p := k.Partition(id)
-	return append([]string{k.presence(id), k.registration(id), k.silent(p), k.events(p)}, more...)
+	return append([]string{k.presence(id), k.registration(id), k.seen(p), k.silent(p), k.events(p)}, more...)
 }
 
 // nodeOf is the node of a run.
@@ -83,10 +85,10 @@ var goneSource string
 
 // forgetSource forgets a device that is not registered any more.
 //
-// KEYS     1 its presence · 2 its registration · 3 deadlines of silence · 4 events
+// KEYS     1 its presence · 2 its registration · 3 devices seen · 4 deadlines of silence · 5 events
 // ARGV     1 device · 2 length of events · 3 now, ms
 // Returns  1 done · 0 it is registered
-const forgetSource = `return removed(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2], ARGV[1], ARGV[3]) and 1 or 0`
+const forgetSource = `return removed(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[2], ARGV[1], ARGV[3]) and 1 or 0`
 
 // renewSource renews a run's lease.
 //

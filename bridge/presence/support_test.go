@@ -24,19 +24,22 @@ const (
 // world is one Redis with a registry; nodes are on it.
 type world struct {
 	*testing.T
-	server   *redistest.Server
-	client   *redis.Client
+	client   redis.UniversalClient
 	registry *auth.Registry
 	keys     auth.Keyspace
 
-	mu   sync.Mutex
-	now  time.Time
-	read string // id of the last event that pass gave to the nodes
+	mu  sync.Mutex
+	now time.Time
 }
 
 func newWorld(t *testing.T, s *redistest.Server, keys auth.Keyspace) *world {
 	t.Helper()
-	w := &world{T: t, server: s, client: s.Client(), keys: keys, now: time.UnixMilli(1_800_000_000_000), read: "0"}
+	return newWorldOn(t, s.Client(), keys)
+}
+
+func newWorldOn(t *testing.T, client redis.UniversalClient, keys auth.Keyspace) *world {
+	t.Helper()
+	w := &world{T: t, client: client, keys: keys, now: time.UnixMilli(1_800_000_000_000)}
 	var err error
 	if w.registry, err = auth.NewRegistry(auth.RegistryConfig{Client: w.client, Keys: keys}); err != nil {
 		t.Fatal(err)
@@ -113,7 +116,7 @@ func (n *node) want(d auth.DeviceID, state, via, cause string) {
 // events are those of a device so far.
 func (w *world) events(d auth.DeviceID) (list []string) {
 	w.Helper()
-	for _, e := range w.entries("0") {
+	for _, e := range w.entries() {
 		if e.Fields.Text("device") == string(d) && e.Fields.Text("kind") == "presence" {
 			list = append(list, e.Fields.Text("state")+" "+e.Fields.Text("cause"))
 		}
@@ -121,10 +124,10 @@ func (w *world) events(d auth.DeviceID) (list []string) {
 	return list
 }
 
-func (w *world) entries(after string) (list []stream.Entry) {
+func (w *world) entries() (list []stream.Entry) {
 	w.Helper()
 	for p := range w.keys.Count() {
-		found, err := w.client.XRange(context.Background(), stream.Key(w.keys, stream.Events, p), after, "+").Result()
+		found, err := w.client.XRange(context.Background(), stream.Key(w.keys, stream.Events, p), "-", "+").Result()
 		if err != nil {
 			w.Fatal(err)
 		}
@@ -143,7 +146,7 @@ func (w *world) entries(after string) (list []stream.Entry) {
 // tell gives all events to the nodes, as their tails do.
 func (w *world) tell(nodes ...*node) {
 	w.Helper()
-	list := w.entries("0")
+	list := w.entries()
 	for _, n := range nodes {
 		n.Events(list)
 		n.flush()

@@ -17,11 +17,12 @@ local function tell(stream, length, device, at, epoch, state, cause, via)
 end
 
 -- removed forgets a device that is not registered any more, and tells who knew it online.
-local function removed(presence, registration, deadlines, stream, length, device, at)
+local function removed(presence, registration, seen, deadlines, stream, length, device, at)
     if call('EXISTS', registration) == 1 then return false end
     local was = call('HMGET', presence, 'state', 'via', 'epoch')
     if was[1] == 'online' then tell(stream, length, device, at, was[3], 'offline', 'removed', was[2]) end
     call('DEL', presence)
     call('ZREM', deadlines, device)
+    call('ZREM', seen, device)
     return true
 end
