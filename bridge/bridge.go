@@ -17,6 +17,7 @@ import (
 	"m2mbridge/bridge/fanout"
 	"m2mbridge/bridge/ingest"
 	"m2mbridge/bridge/latest"
+	"m2mbridge/bridge/presence"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/store"
 	"m2mbridge/bridge/uplink"
@@ -31,6 +32,7 @@ type Bridge struct {
 	store     *store.Store
 	registry  *auth.Registry
 	uplinks   *uplink.Service
+	presence  *presence.Presence
 	fanout    *fanout.Fanout
 	latest    *latest.Projector
 	sessions  *session.Keeper
@@ -89,9 +91,13 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
+	b.presence = presence.New(presence.Config{
+		Client: b.store.Client, Reader: b.store.Reader, Keys: keys, Registry: b.registry, Node: nodeName(),
+		MaxEvents: b.cfg.EventsMax, Metrics: metrics, Log: b.log,
+	})
 	b.fanout = fanout.New(fanout.Config{
 		Client: b.store.Client, Reader: b.store.Reader, Blocking: b.store.Blocking, Keys: keys,
-		Log: b.log, MaxEvents: b.cfg.EventsMax,
+		Log: b.log, MaxEvents: b.cfg.EventsMax, Events: b.presence.Events,
 	})
 	b.latest = latest.New(b.latestConfig(keys, metrics))
 	b.registry.OnChange(b.latest.OnChange)
@@ -102,6 +108,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		return fmt.Errorf("make broker: %w", err)
 	}
 	b.fanout.DeliverTo(b.broker) // which reads from it
+	b.presence.EndBy(b.broker.TakeOver)
 	b.ingest = ingest.New(ingest.Config{
 		Uplinks: b.uplinks, Log: b.log, MaxBody: int64(b.cfg.MaxBody), MaxConnections: b.cfg.HTTPMaxConnections,
 		HeaderTimeout: b.cfg.HTTPHeaderTimeout, ReadTimeout: b.cfg.HTTPReadTimeout, IdleTimeout: b.cfg.HTTPIdleTimeout,
@@ -127,7 +134,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("uplinks", b.uplinks.Run)
 	workers.run("latest", b.latest.Run)
 	workers.run("sessions", b.watch.Run)
-	workers.run("mqtt", b.broker.Run) // saves what the edges leave, when they have stopped
+	workers.run("presence", b.presence.Run) // tells what the edges leave, too
+	workers.run("mqtt", b.broker.Run)       // saves what the edges leave, when they have stopped
 	tailing := make(chan struct{})
 	workers.run("fanout", func(ctx context.Context) error { return b.fanout.Run(ctx, func() { close(tailing) }) })
 

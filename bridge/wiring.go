@@ -31,8 +31,11 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 		MaxRejects: c.RejectsMax, RejectRate: float64(c.RejectRate),
 		DeviceRate: c.DeviceRate, DeviceBurst: c.DeviceBurst,
 		MaxBody: int(c.MaxBody), RevealUnknown: c.RevealUnknown, TrailingNUL: c.TrailingNUL, UnsignedFrom: c.UnsignedFrom,
-		Metrics:  uplink.NewMetrics(metrics),
-		OnCommit: func(done uplink.Commit) { b.fanout.Committed(done) }, // which is made later
+		Metrics: uplink.NewMetrics(metrics),
+		OnCommit: func(done uplink.Commit) { // by what is made later
+			b.fanout.Committed(done)
+			b.presence.Committed(done)
+		},
 	}
 }
 
@@ -41,6 +44,7 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 	return broker.Config{
 		Registry: b.registry, Log: b.log, TLS: tlsConfig,
 		Submit: b.submit, Reject: b.rejectMQTT,
+		Presence: b.presence, Retained: b.presence.Retained,
 		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap,
 		SessionExpiry: c.SessionExpiry,
 		MaxPacket:     int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,

@@ -29,7 +29,8 @@ type Broker struct {
 	logins     logins
 	quotas     quotas
 	count      counters
-	blind      atomic.Int64 // Unix ns until which the registry is not asked for labels
+	replays    atomic.Uint64 // number of the last one
+	blind      atomic.Int64  // Unix ns until which the registry is not asked for labels
 
 	brokenLogged atomic.Int64 // Unix ns of the last packet logged that broke its decoder
 
@@ -48,6 +49,7 @@ func New(cfg Config) (*Broker, error) {
 	b.gate = gate{cfg: &b.cfg, perAddr: map[string]int{}}
 	b.quotas = quotas{every: cfg.PublishRate, apps: map[string]*rate.Limiter{}}
 	b.sessions = newSessions()
+	b.sessions.presence = cfg.Presence
 	b.index = newIndex()
 	b.changes = newChanges()
 	b.catchUp.b, b.catchUp.reads = b, make(chan struct{}, pagesAtOnce)

@@ -98,7 +98,7 @@ func (s *session) readSoon() {
 // wantsPage chooses the cursor that is furthest back in time.
 func (s *session) wantsPage() (l *lane) {
 	for i := range s.outbox.lanes {
-		if c := &s.outbox.lanes[i]; !c.live && (l == nil || c.at.ID.Less(l.at.ID)) {
+		if c := &s.outbox.lanes[i]; !c.live && !s.isHeldBack(c) && (l == nil || c.at.ID.Less(l.at.ID)) {
 			if _, _, ok := s.b.cfg.Source.Recent(c.stream, c.at.ID, nil); !ok {
 				l = c
 			}
@@ -109,6 +109,9 @@ func (s *session) wantsPage() (l *lane) {
 
 // readOn reads a page for the session and hands it what of it there is room for.
 func (s *session) readOn() {
+	if s.readReplay() {
+		return
+	}
 	s.mu.Lock()
 	l := s.wantsPage()
 	if s.ended || l == nil || s.outbox.window.full() || !s.conn.hasRoom() {

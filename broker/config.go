@@ -38,9 +38,12 @@ type Config struct {
 	Keeper Keeper
 	// Share keeps shared subscriptions; nil: there are none.
 	Share Share
-	// Retained gives the retained messages that match a new subscription's
-	// filter (never a shared one). It must not block. nil: there are none.
-	Retained func(filter string) []*Message
+	// Retained reads the retained messages that a filter matches, about limit at
+	// a time: from the start, or behind what it gave as next; "" as next ends
+	// it. It may give more than the filter matches. nil: there are none.
+	Retained func(ctx context.Context, filter, after string, limit int) (page []*Message, next string, err error)
+	// Presence is told of devices' sessions; nil: nobody is.
+	Presence Presence
 	// Reject is told of refused logins, publishes to foreign topics and packets too large. It must not block.
 	Reject func(Refusal)
 	// OnGap is told when a session missed messages. It must neither block nor call the broker.

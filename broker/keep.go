@@ -139,12 +139,26 @@ func (s *session) restore(ctx context.Context, found *Saved) error {
 			asPub: kept.RetainAsPublished, shared: group != "", share: group, since: maps.Clone(kept.Since)}
 		s.mu.Lock()
 		s.subs = append(s.subs, sub)
+		s.addLanes(sub)
 		s.mu.Unlock()
 		if err := s.enter(ctx, sub, nil, nil); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addLanes gives a session that was kept cursors in streams that there were none
+// of then. Called with session.mu held.
+func (s *session) addLanes(sub *subscription) {
+	if sub.shared {
+		return
+	}
+	for _, stream := range s.b.streamsOf(sub.inner) {
+		if s.outbox.lane(stream) == nil {
+			s.outbox.lanes = append(s.outbox.lanes, lane{stream: stream, at: s.b.cfg.Source.End(stream)})
+		}
+	}
 }
 
 // keep saves the session now, as what the client is told next must last.

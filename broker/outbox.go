@@ -13,6 +13,7 @@ type outbox struct {
 	window  window
 	lanes   []lane
 	waiting []*frame // of no stream: retained ones, downlinks
+	replays []replay // retained messages that are still to be read
 	maxSize uint32   // of a packet that the client takes; 0: any
 	held    bool     // nothing is sent
 	skips   bool     // a subscription starts later than a cursor: since counts
@@ -136,8 +137,11 @@ func (s *session) pump() (wrote bool) {
 			o.waiting = nil
 		}
 	}
+	if s.wantsReplay() {
+		s.b.catchUp.add(s)
+	}
 	for i := range o.lanes {
-		if l := &o.lanes[i]; !l.live {
+		if l := &o.lanes[i]; !l.live && !s.isHeldBack(l) {
 			wrote = s.follow(l) || wrote
 		}
 	}

@@ -25,6 +25,7 @@ type session struct {
 	keepAlive time.Duration
 	armed     time.Time     // when the read deadline was set; the reader's
 	retiring  atomic.Bool   // reads no more, and leaves when its uplinks are answered
+	number    atomic.Uint64 // of a device: later ones have higher ones; 0: it is not known yet
 	departed  chan struct{} // of an app: closed when it has ended and left all it had to the saver
 
 	mu     sync.Mutex
@@ -176,7 +177,7 @@ func (s *session) end(e ending) {
 	if s.who.app != nil {
 		last = s.snapshotLocked(true)
 	}
-	s.subs, s.outbox.waiting, s.outbox.lanes = nil, nil, nil
+	s.subs, s.outbox.waiting, s.outbox.lanes, s.outbox.replays = nil, nil, nil, nil
 	s.inbox.wake()
 	s.mu.Unlock()
 
@@ -184,6 +185,7 @@ func (s *session) end(e ending) {
 		s.depart(subs, claims, last, e == endRemoved)
 	}
 	s.b.sessions.remove(s)
+	s.tellOffline(e)
 	if s.departed != nil {
 		close(s.departed)
 	}

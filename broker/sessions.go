@@ -26,6 +26,9 @@ type sessions struct {
 	mu      sync.RWMutex
 	devices map[auth.DeviceID]*session
 	apps    map[SessionKey]*session
+
+	last     uint64 // number of a device's session
+	presence Presence
 }
 
 func newSessions() sessions {
@@ -39,6 +42,7 @@ func (r *sessions) put(s *session) (old *session) {
 	if s.who.app == nil {
 		old = r.devices[s.who.device]
 		r.devices[s.who.device] = s
+		r.numbered(s)
 		return old
 	}
 	k := s.key()

@@ -78,7 +78,7 @@ func (s *session) subscribe(pk *packets.Packet) *ending {
 	s.answerSubscribe(pk, codes, reasonOf(codes, no))
 	for i := range pk.Filters {
 		if codes[i] < codeUnspecified {
-			s.addRetained(&pk.Filters[i], before[i])
+			s.replay(&pk.Filters[i], before[i])
 		}
 	}
 	s.hold(false)
@@ -281,29 +281,6 @@ func (s *session) answerSubscribe(pk *packets.Packet, codes []byte, reason strin
 	})
 }
 
-// addRetained has what is retained for a new filter sent: [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11].
-func (s *session) addRetained(f *packets.Subscription, before bool) {
-	group, inner, _ := appFilter(f.Filter)
-	if s.b.cfg.Retained == nil || s.who.app == nil || group != "" || f.RetainHandling == 2 || f.RetainHandling == 1 && before {
-		return
-	}
-	var ids []int
-	if f.Identifier > 0 {
-		ids = []int{f.Identifier}
-	}
-	for _, m := range s.b.cfg.Retained(inner) {
-		if may, sure := s.b.mayRead(s.access.Load(), m); sure && !may {
-			continue
-		}
-		s.mu.Lock()
-		f := m.encode(options{version: s.version, qos: min(f.Qos, 1), retain: true, ids: ids})
-		if !s.outbox.tooLarge(f) {
-			s.outbox.waiting = append(s.outbox.waiting, f)
-		}
-		s.mu.Unlock()
-	}
-}
-
 // unsubscribed takes an UNSUBSCRIBE.
 func (s *session) unsubscribed(pk *packets.Packet) *ending {
 	if c := pk.UnsubscribeValidate(); c != packets.CodeSuccess {
@@ -325,6 +302,7 @@ func (s *session) unsubscribed(pk *packets.Packet) *ending {
 		s.subs = slices.Delete(s.subs, at, at+1)
 	}
 	s.dropLanes()
+	s.dropReplays()
 	s.mu.Unlock()
 	s.conn.sleep() // the store may be asked
 	s.unsubscribe(gone)

@@ -187,7 +187,11 @@ func TestFilterByLabelWithoutRedis(t *testing.T) {
 func TestSubscriptionOptions(t *testing.T) {
 	retained := message("presence/IMEI/356726104408422", `{"online":true}`)
 	retained.Retain = true
-	e := newEdge(t, func(c *Config) { c.Retained = func(filter string) []*Message { return []*Message{retained} } })
+	e := newEdge(t, func(c *Config) {
+		c.Retained = func(context.Context, string, string, int) ([]*Message, string, error) {
+			return []*Message{retained}, "", nil
+		}
+	})
 	p := e.reader(version5)
 	sub := func(want bool, s packets.Subscription) {
 		t.Helper()

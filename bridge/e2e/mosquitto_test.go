@@ -61,6 +61,7 @@ type listener struct {
 	mu   sync.Mutex
 	seen int // bytes of out that are in got
 	got  []message
+	said []message // of presence
 }
 
 // subscribe runs mosquitto_sub as an app and returns when the broker has
@@ -128,7 +129,21 @@ func (l *listener) signal(sig syscall.Signal) {
 	}
 }
 
-// messages are those received so far.
+// presence are the messages of presence received so far on a topic.
+func (l *listener) presence(topic string) (found []message) {
+	l.messages()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.said {
+		if m.topic == topic {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// messages are those received so far, but for those of presence, which come
+// with each device that comes and goes.
 func (l *listener) messages() []message {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -140,7 +155,12 @@ func (l *listener) messages() []message {
 		}
 		l.seen += len(line) + 1
 		if f := strings.SplitN(line, "\t", 6); len(f) == 6 && f[0] == "MSG" {
-			l.got = append(l.got, message{f[1], f[2], f[3], f[4], f[5]})
+			m := message{f[1], f[2], f[3], f[4], f[5]}
+			if strings.HasPrefix(m.topic, "presence/") || strings.HasSuffix(m.topic, "/presence") {
+				l.said = append(l.said, m)
+			} else {
+				l.got = append(l.got, m)
+			}
 		}
 	}
 }

@@ -18,7 +18,7 @@ const revokeLimit = time.Second
 func TestRevocation(t *testing.T) {
 	s := newSite(t)
 	first, second := s.serve(), s.serve()
-	d, kept := s.device(0, nil), s.device(1, nil)
+	d, kept := s.device(0, nil), s.devices(1, 2, nil)
 	var senders sync.WaitGroup
 	var mu sync.Mutex
 	last := map[*node]time.Time{} // when a node accepted something last
@@ -45,9 +45,8 @@ func TestRevocation(t *testing.T) {
 	}
 	accepted := func(n *node) time.Time { mu.Lock(); defer mu.Unlock(); return last[n] }
 	eventually(t, 10*time.Second, "both nodes accept the device", func() bool { return !accepted(first).IsZero() && !accepted(second).IsZero() })
-	// One session of a device on each node: presence across nodes is to come.
-	wires := []*wire{s.connect(first, v311, d, "a"), s.connect(second, v5, d, "b")}
-	others := []*wire{s.connect(first, v5, kept, "a"), s.connect(second, v311, kept, "b")}
+	wires := []*wire{s.connect(first, v311, d, "a")} // a device has one session, on all nodes
+	others := []*wire{s.connect(first, v5, kept[0], "a"), s.connect(second, v311, kept[1], "b")}
 	s.call(http.MethodDelete, "/v1/devices/"+d.ID, nil, http.StatusNoContent)
 	removed := time.Now()
 	for i, w := range wires {
@@ -69,7 +68,7 @@ func TestRevocation(t *testing.T) {
 		if got := w.hear(2 * time.Second); got != (heard{"CONNACK", 0, 4}) {
 			t.Errorf("node %d: a login of the removed device heard %s", i, got)
 		}
-		others[i].publish(1, kept.Topic(), pack(kept, 0, "t", 1))
+		others[i].publish(1, kept[i].Topic(), pack(kept[i], 0, "t", 1))
 		if got := others[i].hear(2 * time.Second); got != (heard{"PUBACK", 1, 0}) {
 			t.Errorf("node %d: the other device heard %s", i, got)
 		}

@@ -47,6 +47,11 @@ type Config struct {
 
 	MaxEvents int64 // length of a partition's events stream, about; 0: no limit
 
+	// Events is given the entries of the events streams, each once, from the
+	// tail's start on. It must not block; what it is given it may keep. nil: it
+	// is not.
+	Events func([]stream.Entry)
+
 	// What is kept in memory of all streams together, about.
 	RecentEntries int // 0: 4096
 	RecentBytes   int // 0: 4 MiB
@@ -88,9 +93,9 @@ func New(cfg Config) *Fanout {
 		changed: make(chan struct{}), gaps: make(chan broker.Missed, gapQueue),
 		reads: outage{log: cfg.Log, lost: "streams cannot be read: subscribers who are behind wait", back: "streams can be read again"},
 	}
-	for _, k := range stream.Kinds() {
+	for _, top := range tops {
 		for p := range cfg.Keys.Count() {
-			f.logs = append(f.logs, newLog(f.number(k, p), k, p, share(k, cfg.RecentEntries, cfg.Keys), share(k, cfg.RecentBytes, cfg.Keys)))
+			f.logs = append(f.logs, newLog(f.numberOf(top, p), top, p, share(top, cfg.RecentEntries, cfg.Keys), share(top, cfg.RecentBytes, cfg.Keys)))
 		}
 	}
 	for p := range cfg.Keys.Count() {
@@ -101,9 +106,9 @@ func New(cfg Config) *Fanout {
 
 // share is a stream's part of what is kept in memory. Uplinks are most of what
 // comes.
-func share(k stream.Kind, all int, keys auth.Keyspace) int {
+func share(top string, all int, keys auth.Keyspace) int {
 	eighths := 1
-	if k == stream.Uplinks {
+	if kindOf(top) == stream.Uplinks {
 		eighths = 6
 	}
 	return max(all*eighths/8/keys.Count(), 1)
@@ -128,20 +133,10 @@ func (f *Fanout) Run(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// wanted tells whether anybody may want messages of a kind.
-func (f *Fanout) wanted(k stream.Kind) bool {
-	return f.follows[k.Index()].Load() > 0 || f.deliver != nil && f.deliver.Wants(top(k))
-}
-
-// top is what topics of a kind begin with.
-func top(k stream.Kind) string {
-	switch k {
-	case stream.Uplinks:
-		return "uplinks/"
-	case stream.Rejects:
-		return "rejects/"
-	}
-	return "events/"
+// wanted tells whether anybody may want what the log keeps. Entries are given
+// from that of their kind.
+func (f *Fanout) wanted(l *log) bool {
+	return l.top == string(l.kind) && f.follows[l.kind.Index()].Load() > 0 || f.deliver != nil && f.deliver.Wants(l.top+"/")
 }
 
 // Follow has the recent entries of these kinds kept for Entries, until stop is

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/presence"
 	"m2mbridge/bridge/stream"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
@@ -96,7 +97,7 @@ func stored(l *log, prev stream.ID, entries []stream.Entry) batch {
 	b := batch{items: make([]item, len(entries))}
 	for i := range entries {
 		e, it := &entries[i], &b.items[i]
-		ok := message(e, &it.Message)
+		ok := message(l.top, e, &it.Message)
 		it.silent = !ok
 		it.Stream, it.ID, it.Prev, it.N = l.stream, broker.ID(e.ID), broker.ID(prev), e.N
 		prev = e.ID
@@ -113,12 +114,14 @@ func stored(l *log, prev stream.ID, entries []stream.Entry) batch {
 
 // message makes what subscribers get of an entry; false for one that is nothing
 // of the bridge's.
-func message(e *stream.Entry, m *broker.Message) bool {
-	switch e.Kind {
-	case stream.Uplinks:
+func message(top string, e *stream.Entry, m *broker.Message) bool {
+	switch top {
+	case string(stream.Uplinks):
 		return storedUplink(e, m)
-	case stream.Rejects:
+	case string(stream.Rejects):
 		return rejectMessage(e, m)
+	case presenceTop:
+		return presence.Live(e, m)
 	}
 	return eventMessage(e, m)
 }

@@ -11,6 +11,7 @@ import (
 // in a ring, as long as somebody wants them. Only the partition's tail moves it.
 type log struct {
 	stream    broker.Stream
+	top       string // first level of its messages' topics
 	kind      stream.Kind
 	partition int
 	maxItems  int
@@ -28,8 +29,8 @@ type log struct {
 
 const ringBegin = 16 // places of a ring that is used at all
 
-func newLog(s broker.Stream, k stream.Kind, partition, maxItems, maxBytes int) *log {
-	return &log{stream: s, kind: k, partition: partition, maxItems: maxItems, maxBytes: maxBytes}
+func newLog(s broker.Stream, top string, partition, maxItems, maxBytes int) *log {
+	return &log{stream: s, top: top, kind: kindOf(top), partition: partition, maxItems: maxItems, maxBytes: maxBytes}
 }
 
 // position is behind the newest entry.

@@ -61,7 +61,11 @@ func (r *reader) locate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.t.log(k).restart(end)
+		for _, l := range r.t.logs() {
+			if l.kind == k {
+				l.restart(end)
+			}
+		}
 	}
 	return nil
 }

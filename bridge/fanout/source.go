@@ -2,27 +2,47 @@ package fanout
 
 import (
 	"context"
+	"slices"
 
 	"m2mbridge/bridge/stream"
 	"m2mbridge/broker"
 )
 
-// number is the broker's number of a stream.
+// tops are the first levels of topics, in the order of their streams' numbers.
+// Presence is read from the events: one entry is a message of either, and to
+// the broker those are of two streams.
+var tops = [...]string{string(stream.Uplinks), string(stream.Rejects), string(stream.Events), presenceTop}
+
+const presenceTop = "presence"
+
+// kindOf is the kind of the stream that a first level's messages are made from.
+func kindOf(top string) stream.Kind {
+	if top == presenceTop {
+		return stream.Events
+	}
+	return stream.Kind(top)
+}
+
+// numberOf is the broker's number of the stream of a first level's messages.
+func (f *Fanout) numberOf(top string, partition int) broker.Stream {
+	return broker.Stream(slices.Index(tops[:], top)*f.cfg.Keys.Count() + partition)
+}
+
+// number is that of the messages that bear the name of their stream.
 func (f *Fanout) number(k stream.Kind, partition int) broker.Stream {
-	return broker.Stream(k.Index()*f.cfg.Keys.Count() + partition)
+	return f.numberOf(string(k), partition)
 }
 
 func (f *Fanout) log(k stream.Kind, partition int) *log { return f.logs[f.number(k, partition)] }
 
 // Of gives the streams of a topic's first level.
 func (f *Fanout) Of(first string) []broker.Stream {
-	k := stream.Kind(first)
-	if k.Index() < 0 {
+	if !slices.Contains(tops[:], first) {
 		return nil
 	}
 	all := make([]broker.Stream, f.cfg.Keys.Count())
 	for p := range all {
-		all[p] = f.number(k, p)
+		all[p] = f.numberOf(first, p)
 	}
 	return all
 }
@@ -30,7 +50,7 @@ func (f *Fanout) Of(first string) []broker.Stream {
 // Name is the stream's, with its partition where there are several.
 func (f *Fanout) Name(s broker.Stream) string {
 	l := f.logs[s]
-	return stream.Name(l.kind, l.partition, f.cfg.Keys.Count())
+	return stream.Name(stream.Kind(l.top), l.partition, f.cfg.Keys.Count())
 }
 
 // End is behind the newest message that Deliver was given or is about to be.

@@ -24,8 +24,11 @@ func TestStreamsAreNumbered(t *testing.T) {
 	if got := three.Of("rejects"); !slices.Equal(got, []broker.Stream{3, 4, 5}) {
 		t.Errorf("rejects: %v", got)
 	}
-	if got := three.Of("presence"); len(got) != 0 {
+	if got := three.Of("presence"); !slices.Equal(got, []broker.Stream{9, 10, 11}) {
 		t.Errorf("presence: %v", got)
+	}
+	if got := three.Of("things"); len(got) != 0 {
+		t.Errorf("things: %v", got)
 	}
 	if one.Name(2) != "events" || three.Name(8) != "events:2" || three.Name(0) != "uplinks:0" {
 		t.Errorf("%s, %s, %s", one.Name(2), three.Name(8), three.Name(0))
@@ -240,7 +243,7 @@ func TestUnwantedIsNotKept(t *testing.T) {
 	}
 	stop()
 	stop() // once
-	if n.fanout.wanted(stream.Uplinks) {
+	if n.fanout.wanted(n.fanout.log(stream.Uplinks, 0)) {
 		t.Error("still wanted")
 	}
 }
@@ -373,8 +376,8 @@ func TestHole(t *testing.T) {
 // The ring is bounded in entries and in bytes, and takes memory as it is used.
 func TestRing(t *testing.T) {
 	for name, l := range map[string]*log{
-		"entries": newLog(0, stream.Rejects, 0, 40, 1<<20),
-		"bytes":   newLog(0, stream.Rejects, 0, 1000, 40*(itemSize+10)+5),
+		"entries": newLog(0, string(stream.Rejects), 0, 40, 1<<20),
+		"bytes":   newLog(0, string(stream.Rejects), 0, 1000, 40*(itemSize+10)+5),
 	} {
 		t.Run(name, func(t *testing.T) {
 			l.restart(stream.Position{})

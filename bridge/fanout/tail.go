@@ -54,6 +54,14 @@ func newTail(f *Fanout, p int) *tail {
 
 func (t *tail) log(k stream.Kind) *log { return t.f.log(k, t.partition) }
 
+// logs are those of the partition.
+func (t *tail) logs() (all [len(tops)]*log) {
+	for i := range tops {
+		all[i] = t.f.logs[i*t.f.cfg.Keys.Count()+t.partition]
+	}
+	return all
+}
+
 // Committed is given each batch this node stored (uplink.Config.OnCommit). It
 // never blocks: a batch that finds no room is read from the stream instead.
 func (f *Fanout) Committed(c uplink.Commit) {
@@ -63,8 +71,8 @@ func (f *Fanout) Committed(c uplink.Commit) {
 	done := commit{n: int64(len(c.Entries))}
 	done.prev, _ = stream.ParseID(c.Prev)
 	done.last, _ = stream.ParseID(c.Entries[len(c.Entries)-1].ID)
-	if f.wanted(stream.Uplinks) {
-		done.batch = own(f.log(stream.Uplinks, c.Partition), done.prev, c.Entries)
+	if l := f.log(stream.Uplinks, c.Partition); f.wanted(l) {
+		done.batch = own(l, done.prev, c.Entries)
 	}
 	select {
 	case f.tails[c.Partition].local <- done:
@@ -122,9 +130,9 @@ func (t *tail) order() (o order) {
 
 // forget empties the rings of what nobody wants any more.
 func (t *tail) forget() {
-	for _, k := range stream.Kinds() {
-		if !t.f.wanted(k) {
-			t.log(k).restart(t.log(k).position())
+	for _, l := range t.logs() {
+		if !t.f.wanted(l) {
+			l.restart(l.position())
 		}
 	}
 }
@@ -171,9 +179,9 @@ func (t *tail) join(l *log, c commit, end stream.Position) {
 // took takes what the reader brought.
 func (t *tail) took(got reading) {
 	t.outage.report(got.err)
-	for _, k := range stream.Kinds() {
-		if p := got.pages[k.Index()]; p != nil {
-			t.put(t.log(k), p)
+	for _, l := range t.logs() {
+		if p := got.pages[l.kind.Index()]; p != nil {
+			t.put(l, p)
 		}
 	}
 }
@@ -197,8 +205,11 @@ func (t *tail) put(l *log, p *stream.Page) {
 	if hole != nil {
 		prev = hole.To
 	}
+	if events := t.f.cfg.Events; events != nil && l.top == string(stream.Events) && len(entries) > 0 {
+		events(entries)
+	}
 	var b batch
-	if t.f.wanted(l.kind) {
+	if t.f.wanted(l) {
 		b = stored(l, prev, entries)
 	}
 	t.move(l, b, p.Next, hole)

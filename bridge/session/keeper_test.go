@@ -239,7 +239,7 @@ func TestWhatIsForgottenLeavesItsShares(t *testing.T) {
 				b := newBench(t, s)
 				k := b.keeper("n1")
 				b.shared(k, b.share(), saved("c", "o1"))
-				if in := b.memberships(member("c")); len(in) != 7 {
+				if in := b.memberships(member("c")); len(in) != 9 {
 					t.Fatalf("member of %v", in)
 				}
 				b.check(c.forget(b, k))
@@ -248,7 +248,7 @@ func TestWhatIsForgottenLeavesItsShares(t *testing.T) {
 						t.Errorf("still a member: %s", key)
 					}
 				}
-				if in := b.memberships(member("other")); len(in) != 7 {
+				if in := b.memberships(member("other")); len(in) != 9 {
 					t.Errorf("the other is left in %v", in)
 				}
 			})

@@ -22,7 +22,7 @@ type Lag struct {
 
 // StreamLag is the lag on one stream.
 type StreamLag struct {
-	Kind      string // uplinks, rejects or events
+	Kind      string // uplinks, rejects, events or presence
 	Partition int
 	Cursor    string // id of the last entry read
 	Lag

@@ -14,21 +14,31 @@ import (
 )
 
 // Streams are numbered kind by kind: all partitions' uplinks, then rejects,
-// then events. The numbers are kept in Redis.
+// then events, then presence, which is read from the events by itself. The
+// numbers are kept in Redis.
 const (
-	kindUplinks = "uplinks"
-	kindRejects = "rejects"
-	kindEvents  = "events"
+	kindUplinks  = "uplinks"
+	kindRejects  = "rejects"
+	kindEvents   = "events"
+	kindPresence = "presence"
 )
 
-func kinds() []string { return []string{kindUplinks, kindRejects, kindEvents} }
+func kinds() []string { return []string{kindUplinks, kindRejects, kindEvents, kindPresence} }
 
 func (k keys) streams() int                     { return len(kinds()) * k.Count() }
 func (k keys) kind(s broker.Stream) string      { return kinds()[int(s)/k.Count()] }
 func (k keys) partition(s broker.Stream) int    { return int(s) % k.Count() }
-func (k keys) stream(s broker.Stream) string    { return k.Key(k.partition(s), k.kind(s)) }
 func (k keys) isStream(s broker.Stream) bool    { return s >= 0 && int(s) < k.streams() }
 func (k keys) number(kind, p int) broker.Stream { return broker.Stream(kind*k.Count() + p) }
+
+// stream is the key of what is read.
+func (k keys) stream(s broker.Stream) string {
+	kind := k.kind(s)
+	if kind == kindPresence {
+		kind = kindEvents
+	}
+	return k.Key(k.partition(s), kind)
+}
 
 // cutShared takes a filter $share/<name>/<filter> apart (MQTT 5 §4.8.2).
 func cutShared(text string) (name, filter string, ok bool) {
@@ -43,7 +53,7 @@ func cutShared(text string) (name, filter string, ok bool) {
 func (k keys) streamsOf(filter string) (all []broker.Stream) {
 	top, _, _ := strings.Cut(filter, "/")
 	for i, kind := range kinds() {
-		if top == "#" || top == "+" || top == kind || top == "presence" && kind == kindEvents {
+		if top == "#" || top == "+" || top == kind {
 			for p := range k.Count() {
 				all = append(all, k.number(i, p))
 			}

@@ -82,6 +82,8 @@ type lane struct {
 	cmd       []any
 	terms     []any // of downlinks, as the script takes them
 	committed []Committed
+
+	heartbeats []Heard
 }
 
 func newLane(cfg *Config, stored *state, node string, p, i int) *lane {
@@ -224,6 +226,15 @@ type Commit struct {
 	Partition int
 	Prev      string // the stream's last id before the batch
 	Entries   []Committed
+	// Heartbeats were accepted too, and added nothing to the stream.
+	Heartbeats []Heard
+}
+
+// Heard is a device of which an uplink was accepted.
+type Heard struct {
+	Device auth.DeviceID
+	Via    Via
+	At     int64 // receipt, Unix ms
 }
 
 // Committed is one stored uplink: what its entry says, but for the token.
@@ -242,13 +253,16 @@ func (l *lane) announce(prev string, batch []entry, answers []string) {
 	if l.cfg.OnCommit == nil {
 		return
 	}
-	l.committed = l.committed[:0]
+	l.committed, l.heartbeats = l.committed[:0], l.heartbeats[:0]
 	for i, a := range answers {
+		u := batch[i].u
 		if id := storedID(a); id != "" {
-			l.committed = append(l.committed, batch[i].u.committed(l.cfg, id))
+			l.committed = append(l.committed, u.committed(l.cfg, id))
+		} else if a == answerHeartbeat {
+			l.heartbeats = append(l.heartbeats, Heard{Device: u.id, Via: u.msg.Via, At: u.at.UnixMilli()})
 		}
 	}
-	l.cfg.OnCommit(Commit{Partition: l.partition, Prev: prev, Entries: l.committed})
+	l.cfg.OnCommit(Commit{Partition: l.partition, Prev: prev, Entries: l.committed, Heartbeats: l.heartbeats})
 	clear(l.committed) // they are views of what is pooled
 }
 

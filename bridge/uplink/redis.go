@@ -109,10 +109,12 @@ func (u *uplink) lay(cfg *Config, p int) *args {
 // is in its lane: nothing writes to b until then.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
+const answerHeartbeat = "-"
+
 // verdict is the script's answer for one uplink.
 func (u *uplink) verdict(answer string) (Verdict, error) {
 	switch {
-	case answer == "-":
+	case answer == answerHeartbeat:
 		return Verdict{Outcome: Heartbeat}, nil
 	case answer == "~":
 		return Verdict{}, refusal(BadPack, "too-old", "the pack is older than this device's newest by more than --tolerance allows")
