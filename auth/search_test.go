@@ -244,7 +244,9 @@ func TestUpdateAtARevision(t *testing.T) {
 func TestAttachedKeysGoWithTheirDevice(t *testing.T) {
 	s := redistest.Start(t)
 	r := testRegistry(t, s, func(c *RegistryConfig) {
-		c.Attached = func(id DeviceID) []string { return []string{"m2m:{0}:seen:" + string(id), "m2m:{0}:latest:" + string(id)} }
+		c.Attached = func(id DeviceID) []string {
+			return []string{"m2m:{0}:seen:" + string(id), "m2m:{0}:latest:" + string(id)}
+		}
 	})
 	put(t, r, Device{ID: imei, Unsigned: true})
 	s.Client().Set(t.Context(), "m2m:{0}:seen:"+string(imei), "x", 0)

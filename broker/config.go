@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,12 @@ type Config struct {
 	// a time: from the start, or behind what it gave as next; "" as next ends
 	// it. It may give more than the filter matches. nil: there are none.
 	Retained func(ctx context.Context, filter, after string, limit int) (page []*Message, next string, err error)
+	// Ready is told when a device has subscribed to its downlinks: DeliverDevice
+	// reaches it now. It must not block. nil: nobody is told.
+	Ready func(auth.DeviceID)
+	// Taken waits until the peer has taken all that was written on a connection;
+	// nil: that it was written must do.
+	Taken func(c net.Conn, limit time.Duration) error
 	// Presence is told of devices' sessions; nil: nobody is.
 	Presence Presence
 	// Reject is told of refused logins, publishes to foreign topics and packets too large. It must not block.
@@ -66,6 +73,7 @@ type Config struct {
 	LoginTimeout   time.Duration // for the registry's answer; 0: 1 s
 	WriteTimeout   time.Duration // a peer that takes nothing for so long is cut; 0: 10 s
 	MaxKeepAlive   time.Duration // MQTT 5 clients that ask for none or more are told this; 0: 12 h
+	AckTimeout     time.Duration // for a device to acknowledge a message; 0: 20 s
 	ShutdownGrace  time.Duration // for uplinks in flight when Serve's context ends; 0: 5 s
 	SessionExpiry  time.Duration // longest that an app's session is kept without a connection; 0: none is
 	SaveEvery      time.Duration // between two times that sessions are saved; 0: 1 s
@@ -160,6 +168,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Reject == nil {
 		c.Reject = func(Refusal) {}
 	}
+	if c.Taken == nil {
+		c.Taken = func(net.Conn, time.Duration) error { return nil }
+	}
+	if c.Ready == nil {
+		c.Ready = func(auth.DeviceID) {}
+	}
 	if c.OnGap == nil {
 		c.OnGap = func(Missed) {}
 	}
@@ -179,7 +193,7 @@ func (c Config) withDefaults() (Config, error) {
 		zero  time.Duration
 	}{
 		{&c.ConnectTimeout, 10 * time.Second}, {&c.LoginTimeout, time.Second}, {&c.WriteTimeout, 10 * time.Second},
-		{&c.MaxKeepAlive, 12 * time.Hour}, {&c.ShutdownGrace, 5 * time.Second}, {&c.SaveEvery, time.Second},
+		{&c.MaxKeepAlive, 12 * time.Hour}, {&c.AckTimeout, 20 * time.Second}, {&c.ShutdownGrace, 5 * time.Second}, {&c.SaveEvery, time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.zero

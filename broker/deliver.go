@@ -71,33 +71,6 @@ func (b *Broker) toApps(m *Message, touched []*conn) []*conn {
 	return touched
 }
 
-// maxWaiting bounds what waits for a device that does not acknowledge.
-const maxWaiting = 64
-
-// DeliverDevice takes a message for a device, on things/<TYPE>/<value>/downlink,
-// to its session here; false if it has none, is not subscribed or is full.
-func (b *Broker) DeliverDevice(m *Message) bool {
-	s := b.sessions.device(m.Device)
-	if s == nil || !downlinkFilter(m.Device, m.Topic) {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || len(s.subs) == 0 || len(s.outbox.waiting) >= maxWaiting {
-		return false
-	}
-	sub := s.subs[0] // others are spellings of the same topic; it is used as the device spelled it
-	f := m.frame(options{version: s.version, qos: sub.qos, topic: sub.filter, ids: sub.ids(), retain: m.Retain && sub.retained(s.version)})
-	if s.outbox.tooLarge(f) {
-		return false
-	}
-	s.outbox.waiting = append(s.outbox.waiting, f)
-	if s.pump() {
-		b.flusher.one(s.conn)
-	}
-	return true
-}
-
 // Wants tells cheaply whether anybody may be subscribed below a prefix such as "uplinks/".
 func (b *Broker) Wants(prefix string) bool {
 	if prefix == topicThings {

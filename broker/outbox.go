@@ -13,6 +13,7 @@ type outbox struct {
 	window  window
 	lanes   []lane
 	waiting []*frame // of no stream: retained ones, downlinks
+	errand  *errand  // of a device: what is on its way to it
 	replays []replay // retained messages that are still to be read
 	maxSize uint32   // of a packet that the client takes; 0: any
 	held    bool     // nothing is sent
@@ -131,6 +132,7 @@ func (s *session) pump() (wrote bool) {
 		if may && !s.send(o.waiting[0], flight{stream: noStream}) {
 			return wrote
 		}
+		s.sentErrand(o.waiting[0])
 		wrote = wrote || may
 		o.waiting[0] = nil
 		if o.waiting = o.waiting[1:]; len(o.waiting) == 0 {
@@ -244,14 +246,17 @@ func (s *session) askAgain() {
 }
 
 // acknowledged is a PUBACK: the window has room again.
-func (s *session) acknowledged(id uint16) *ending {
+func (s *session) acknowledged(id uint16, code byte) *ending {
 	s.mu.Lock()
 	f, ok := s.outbox.window.give(id)
 	s.kept.acked = s.kept.acked || ok
-	s.mu.Unlock()
 	if !ok {
+		s.mu.Unlock()
 		return nil
 	}
+	tell := s.errandAcked(id, code)
+	s.mu.Unlock()
+	tell()
 	if f.claim != nil {
 		f.claim.group.settle(f.claim)
 		f.claim.group.poke() // perhaps it is not a member any more

@@ -21,7 +21,7 @@ func (s *session) receive(fh *packets.FixedHeader) *ending {
 	case packets.Publish:
 		return s.publish(&pk)
 	case packets.Puback:
-		return s.acknowledged(pk.PacketID)
+		return s.acknowledged(pk.PacketID, pk.ReasonCode)
 	case packets.Pubrel:
 		return s.released(pk.PacketID)
 	case packets.Subscribe:

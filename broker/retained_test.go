@@ -203,7 +203,7 @@ func TestPresenceIsTold(t *testing.T) {
 
 	removed := e.device(version5)
 	r.await(t, "2 5 online")
-	if err := e.reg.DeleteDevice(context.Background(), imei); err != nil {
+	if err := e.reg.DeleteDevice(context.Background(), imei, auth.AnyRevision); err != nil {
 		t.Fatal(err)
 	}
 	removed.closed(codeAdministrative)

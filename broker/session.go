@@ -177,6 +177,7 @@ func (s *session) end(e ending) {
 	if s.who.app != nil {
 		last = s.snapshotLocked(true)
 	}
+	lost := s.endErrand()
 	s.subs, s.outbox.waiting, s.outbox.lanes, s.outbox.replays = nil, nil, nil, nil
 	s.inbox.wake()
 	s.mu.Unlock()
@@ -191,6 +192,9 @@ func (s *session) end(e ending) {
 	}
 	if e.code != 0 && s.version == version5 {
 		s.disconnect(e)
+	}
+	if lost != nil {
+		lost.done(false, "its session ended before the device acknowledged it: "+e.cause())
 	}
 	s.conn.hangUp()
 	if e.will && s.will != nil { // [MQTT-3.1.2-8]

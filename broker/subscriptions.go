@@ -82,6 +82,9 @@ func (s *session) subscribe(pk *packets.Packet) *ending {
 		}
 	}
 	s.hold(false)
+	if s.who.app == nil && slices.ContainsFunc(codes, func(c byte) bool { return c < codeUnspecified }) {
+		s.b.cfg.Ready(s.who.device)
+	}
 	return nil
 }
 

@@ -246,7 +246,7 @@ func (e *edge) Deliver(msgs []*Message) {
 	defer e.tapeLock.Unlock()
 	for len(msgs) > 0 {
 		if strings.HasPrefix(msgs[0].Topic, topicThings) {
-			e.DeliverDevice(msgs[0])
+			e.DeliverDevice(msgs[0], func(bool, string) {})
 			msgs = msgs[1:]
 			continue
 		}

@@ -26,7 +26,9 @@ func (s *Server) answerWith(w http.ResponseWriter, r *http.Request, d *uplink.Do
 		err = http.NewResponseController(w).Flush()
 	}
 	if err == nil {
-		err = taken(r.Context(), takenLimit)
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+			err = Taken(c.Conn, takenLimit)
+		}
 	}
 	if err != nil {
 		d.Settle(false, "the answer did not reach the device: "+reasonOf(err))

@@ -1,9 +1,8 @@
 package ingest
 
 import (
-	"context"
 	"errors"
-	"fmt"
+	"net"
 	"syscall"
 	"time"
 
@@ -16,20 +15,17 @@ const (
 	tcpCloseWait   = 8 // it sends no more
 )
 
-// taken waits until the peer's TCP has acknowledged all that was written on the
-// request's connection. It is errNotTaken or errGone if that does not come.
-func taken(ctx context.Context, limit time.Duration) error {
-	c, ok := ctx.Value(connKey{}).(*conn)
-	if !ok {
-		return nil // no connection of ours: the write's word must do
-	}
-	socket, ok := c.Conn.(syscall.Conn)
+// Taken waits until the peer's TCP has acknowledged all that was written on a
+// connection. Its error says why that does not come. Of a connection that is no
+// TCP socket nothing more is known than that it was written.
+func Taken(c net.Conn, limit time.Duration) error {
+	socket, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("look at the connection: %w", err)
+		return errGone
 	}
 	until := time.Now().Add(limit)
 	for pause := 200 * time.Microsecond; ; pause = min(2*pause, 50*time.Millisecond) {
