@@ -14,6 +14,8 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/bridge/api"
+	"m2mbridge/bridge/courier"
+	"m2mbridge/bridge/downlink"
 	"m2mbridge/bridge/fanout"
 	"m2mbridge/bridge/ingest"
 	"m2mbridge/bridge/latest"
@@ -32,6 +34,8 @@ type Bridge struct {
 	store     *store.Store
 	registry  *auth.Registry
 	uplinks   *uplink.Service
+	downlinks *downlink.Service
+	courier   *courier.Courier
 	presence  *presence.Presence
 	fanout    *fanout.Fanout
 	latest    *latest.Projector
@@ -88,6 +92,8 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	if err != nil {
 		return fmt.Errorf("make registry: %w", err)
 	}
+	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, MaxEvents: b.cfg.EventsMax, Log: b.log})
+	b.courier = courier.New(b.downlinks, b.log)
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
@@ -97,7 +103,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	})
 	b.fanout = fanout.New(fanout.Config{
 		Client: b.store.Client, Reader: b.store.Reader, Blocking: b.store.Blocking, Keys: keys,
-		Log: b.log, MaxEvents: b.cfg.EventsMax, Events: b.presence.Events,
+		Log: b.log, MaxEvents: b.cfg.EventsMax, Events: b.event,
 	})
 	b.latest = latest.New(b.latestConfig(keys, metrics))
 	b.registry.OnChange(b.latest.OnChange)
@@ -109,6 +115,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	}
 	b.fanout.DeliverTo(b.broker) // which reads from it
 	b.presence.EndBy(b.broker.TakeOver)
+	b.courier.GoTo(b.broker)
 	b.ingest = ingest.New(ingest.Config{
 		Uplinks: b.uplinks, Log: b.log, MaxBody: int64(b.cfg.MaxBody), MaxConnections: b.cfg.HTTPMaxConnections,
 		HeaderTimeout: b.cfg.HTTPHeaderTimeout, ReadTimeout: b.cfg.HTTPReadTimeout, IdleTimeout: b.cfg.HTTPIdleTimeout,
@@ -133,6 +140,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("registry", b.registry.Run)
 	workers.run("uplinks", b.uplinks.Run)
 	workers.run("latest", b.latest.Run)
+	workers.run("downlinks", b.downlinks.Run)
+	workers.run("courier", b.courier.Run)
 	workers.run("sessions", b.watch.Run)
 	workers.run("presence", b.presence.Run) // tells what the edges leave, too
 	workers.run("mqtt", b.broker.Run)       // saves what the edges leave, when they have stopped

@@ -10,8 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/ingest"
 	"m2mbridge/bridge/latest"
 	"m2mbridge/bridge/session"
+	"m2mbridge/bridge/stream"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 	"m2mbridge/senml"
@@ -31,7 +33,7 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 		MaxRejects: c.RejectsMax, RejectRate: float64(c.RejectRate),
 		DeviceRate: c.DeviceRate, DeviceBurst: c.DeviceBurst,
 		MaxBody: int(c.MaxBody), RevealUnknown: c.RevealUnknown, TrailingNUL: c.TrailingNUL, UnsignedFrom: c.UnsignedFrom,
-		Metrics: uplink.NewMetrics(metrics),
+		Metrics: uplink.NewMetrics(metrics), Downlinks: b.downlinks,
 		OnCommit: func(done uplink.Commit) { // by what is made later
 			b.fanout.Committed(done)
 			b.presence.Committed(done)
@@ -45,11 +47,18 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 		Registry: b.registry, Log: b.log, TLS: tlsConfig,
 		Submit: b.submit, Reject: b.rejectMQTT,
 		Presence: b.presence, Retained: b.presence.Retained,
+		Ready: b.courier.Ready, Taken: ingest.Taken,
 		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap,
 		SessionExpiry: c.SessionExpiry,
 		MaxPacket:     int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,
 		ShutdownGrace: grace,
 	}
+}
+
+// event passes on what is new in the events streams.
+func (b *Bridge) event(entries []stream.Entry) {
+	b.presence.Events(entries)
+	b.courier.Events(entries)
 }
 
 // latestConfig has what is kept of devices read from memory, and written beside

@@ -38,9 +38,9 @@ func AppendHTTPKey(b []byte, k auth.Keyspace, p int, id auth.DeviceID) []byte {
 }
 
 // Terms are what a script of another package passes to the rules: the prefix of a partition's keys, and as numbers ms for an
-// attempt, ms for which a downlink is kept that has ended, and the attempts that one gets.
+// attempt, ms for which a downlink is kept that has ended, the attempts that one gets, and the length of the events stream.
 func (s *Service) Terms(p int) []any {
-	return []any{s.cfg.Keys.Key(p, ""), s.cfg.Lease.Milliseconds(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts}
+	return []any{s.cfg.Keys.Key(p, ""), s.cfg.Lease.Milliseconds(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, s.cfg.MaxEvents}
 }
 
 func onceKey(k auth.Keyspace, p int, app, key string) string {
@@ -61,7 +61,7 @@ func openKey(k auth.Keyspace, p int, id auth.DeviceID) string {
 func (s *Service) do(ctx context.Context, p int, op string, args ...any) (*redis.Cmd, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
 	defer cancel()
-	all := append([]any{s.now().UnixMilli(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, op}, args...)
+	all := append([]any{s.now().UnixMilli(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, s.cfg.MaxEvents, op}, args...)
 	reply := s.script.Run(ctx, s.cfg.Client, []string{dueKey(s.cfg.Keys, p)}, all...)
 	if err := reply.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, op, err)

@@ -32,6 +32,8 @@ type Config struct {
 	MaxPack  int           // bytes of a pack; 4096, which is what devices' buffers hold at most
 	Deadline time.Duration // of one change; 1 s
 
+	MaxEvents int64 // length of a partition's events stream, about; 0: no limit
+
 	Log *slog.Logger     // nil: nothing is logged
 	Now func() time.Time // nil: time.Now
 }

@@ -70,7 +70,7 @@ func TestCluster(t *testing.T) {
 		t.Errorf("seen %d, %v", len(seen), err)
 	}
 	for _, id := range ids[:50] {
-		if err := r.registry.DeleteDevice(t.Context(), id); err != nil {
+		if err := r.registry.DeleteDevice(t.Context(), id, auth.AnyRevision); err != nil {
 			t.Fatal(err)
 		}
 		r.OnChange(auth.Change{Kind: auth.ChangeDevice, Device: id})

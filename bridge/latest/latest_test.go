@@ -201,7 +201,7 @@ func TestRemoved(t *testing.T) {
 		}
 		r.uplink(testID, one("a", 1_700_000_001, "2"))
 		r.readOnly()
-		if err := r.registry.DeleteDevice(ctx, testID); err != nil {
+		if err := r.registry.DeleteDevice(ctx, testID, auth.AnyRevision); err != nil {
 			r.t.Fatal(err)
 		}
 		r.OnChange(auth.Change{Kind: auth.ChangeDevice, Device: testID})
@@ -223,7 +223,7 @@ func TestRegisteredAnew(t *testing.T) {
 		r.uplink(testID, one("a", 1_700_000_001, "2"))
 		r.readOnly()
 		time.Sleep(2 * time.Millisecond) // the clock that tells the two lives apart
-		if err := r.registry.DeleteDevice(ctx, testID); err != nil {
+		if err := r.registry.DeleteDevice(ctx, testID, auth.AnyRevision); err != nil {
 			r.t.Fatal(err)
 		}
 		r.register(testID)

@@ -109,7 +109,7 @@ func TestCluster(t *testing.T) {
 	if seen != many {
 		t.Errorf("retained of %d devices, want %d", seen, many)
 	}
-	if err := w.registry.DeleteDevice(ctx, imeiOf(1)); err != nil {
+	if err := w.registry.DeleteDevice(ctx, imeiOf(1), auth.AnyRevision); err != nil {
 		t.Fatal(err)
 	}
 	two.changed(auth.Change{Kind: auth.ChangeDevice, Device: imeiOf(1)})

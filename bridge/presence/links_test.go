@@ -171,7 +171,7 @@ func TestRemovedDevice(t *testing.T) {
 		n.hear(imei2)
 		n.flush()
 		for _, d := range []auth.DeviceID{imei, imei2} {
-			if err := w.registry.DeleteDevice(context.Background(), d); err != nil {
+			if err := w.registry.DeleteDevice(context.Background(), d, auth.AnyRevision); err != nil {
 				w.Fatal(err)
 			}
 			n.changed(auth.Change{Kind: auth.ChangeDevice, Device: d})

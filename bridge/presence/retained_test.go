@@ -54,7 +54,7 @@ func TestRetained(t *testing.T) {
 		same(w, "never seen", n.all("presence/IMEI/"+imei.Value(), 5))
 
 		// One whose removal nobody told us of.
-		if err := w.registry.DeleteDevice(context.Background(), imeiOf(7)); err != nil {
+		if err := w.registry.DeleteDevice(context.Background(), imeiOf(7), auth.AnyRevision); err != nil {
 			w.Fatal(err)
 		}
 		same(w, "of a removed one", n.all("presence/IMEI/"+imeiOf(7).Value(), 5))

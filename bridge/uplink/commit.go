@@ -88,7 +88,7 @@ type lane struct {
 
 func newLane(cfg *Config, stored *state, node string, p, i int) *lane {
 	source := downlink.Rules + commitSource
-	terms := []any{"", 0, 0, 0}
+	terms := []any{"", 0, 0, 0, 0}
 	if cfg.Downlinks != nil {
 		terms = cfg.Downlinks.Terms(p)
 	}

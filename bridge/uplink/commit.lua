@@ -22,8 +22,8 @@
 -- ARGV[6]  length to trim the stream to, about; 0: not this time
 -- ARGV[7]  prefix of the partition's keys, "" where there are no downlinks
 -- ARGV[8]  ms for a downlink's attempt · 9 ms for which one is kept that has
---          ended · 10 attempts that one gets
--- ARGV[11…] per uplink 10: device, via, at, token, pack, raw, unsigned, tag,
+--          ended · 10 attempts that one gets · 11 length of the events stream
+-- ARGV[12…] per uplink 10: device, via, at, token, pack, raw, unsigned, tag,
 --          newest, id of the downlink that it acknowledges
 --          (raw, unsigned: "" for none; tag: "" when the pack does not fix its
 --          time; pack "" for a heartbeat, which stores nothing)
@@ -37,7 +37,7 @@
 --
 -- The rules of downlinks stand before this script.
 local call, find, sub, format = redis.call, string.find, string.sub, string.format
-local head, per = 10, 10
+local head, per = 11, 10
 local stream, lane = KEYS[1], KEYS[2]
 local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
 local count = (#ARGV - head) / per
@@ -132,7 +132,7 @@ local function take(i, waits)
   local device, ack = ARGV[a + 1], ARGV[a + 10]
   local again, http = answer == '=' or sub(answer, 1, 1) == '+', ARGV[a + 2] == 'http'
   if answer == '~' or ack == '' and not (http and (waits or again)) then return end
-  local R = rules(ARGV[7], tonumber(ARGV[a + 3]), tonumber(ARGV[9]), tonumber(ARGV[10]))
+  local R = rules(ARGV[7], tonumber(ARGV[a + 3]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]))
   if ack ~= '' then R.acknowledge(ack, device) end
   if not http then return end
   local got

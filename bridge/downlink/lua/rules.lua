@@ -1,6 +1,7 @@
 -- The rules of downlinks, all of them: whatever changes a downlink calls one of these, in one script, so that a downlink, its
 -- place in its device's queue and the time when it is next looked at change together. P is the prefix of a partition's keys,
--- now the time in Unix ms, keep how many ms one is kept that has ended, most the attempts that it gets.
+-- now the time in Unix ms, keep how many ms one is kept that has ended, most the attempts that it gets, cap the length of the
+-- events stream, about (0: no limit).
 --
 --   downlink:<id>              hash: what it is, and how it stands
 --   downlink:all               ids, which are in the order of their creation
@@ -12,7 +13,7 @@
 --   downlink:last:<device>     "<tag> <id>" of the last one that went out over HTTP
 --   downlink:n                 how many were ever created
 --   due:downlink               ids by when they are next to be looked at: every downlink is in it, once
-local rules = function(P, now, keep, most)
+local rules = function(P, now, keep, most, cap)
   local call = redis.call
   local due, list = P .. 'due:downlink', P .. 'downlink:all'
   local R = {}
@@ -22,7 +23,12 @@ local rules = function(P, now, keep, most)
 
   local function tell(id, device, state, cause)
     call('HSET', key(id), 'state', state, 'cause', cause, 'since', now)
-    call('XADD', P .. 'events', '*', 'device', device, 'at', now, 'kind', 'downlink', 'id', id, 'state', state, 'cause', cause)
+    local entry = {'device', device, 'at', now, 'kind', 'downlink', 'id', id, 'state', state, 'cause', cause}
+    if cap > 0 then
+      call('XADD', P .. 'events', 'MAXLEN', '~', cap, '*', unpack(entry))
+    else
+      call('XADD', P .. 'events', '*', unpack(entry))
+    end
   end
 
   -- The first of the queue is EXECUTING where none is.
