@@ -351,7 +351,7 @@ func TestOverlay(t *testing.T) {
 	})
 }
 
-// What hold no value of ours is passed over.
+// What is no value of ours is passed over.
 func TestParse(t *testing.T) {
 	for _, text := range []string{"", "x", "1 2", "1 x {}", "x 1-1 {}", "1 1-1 [", `1 1-1 {"cut":3}`} {
 		if v, ok := parse("a", text); ok {

@@ -147,7 +147,6 @@ func (p *Projector) wait(ctx context.Context, changed <-chan struct{}, more, fai
 	case <-time.After(pause):
 		return true
 	case <-nudge:
-		return true
 	case <-changed:
 	}
 	select {

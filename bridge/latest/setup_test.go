@@ -76,7 +76,7 @@ func (r *rig) step() {
 	}
 }
 
-// read merges what is new without writing it.
+// readOnly merges what is new without writing it.
 func (r *rig) readOnly() {
 	r.t.Helper()
 	if err := r.claim(r.t.Context()); err != nil {

@@ -69,11 +69,11 @@ end
 -- The entry is added before its tag and time are noted: should Redis refuse
 -- XADD, a repeat must not be taken for stored.
 
--- The end of a head. A clock that was never set tells fewer digits.
+-- Receipt as a state has it: a clock that was never set tells fewer digits.
 local function met(a)
-  local at, via = ARGV[a + 3], ARGV[a + 2]
-  if #at == 13 then return at .. via end
-  return format('%13s', at) .. via
+  local at = ARGV[a + 3]
+  if #at == 13 then return at end
+  return format('%13s', at)
 end
 
 -- One that does not fix its time, or whose repeats do not matter.
@@ -82,9 +82,9 @@ local function always(i, a)
   local seen = call('GET', key) or fresh
   local id = add(a)
   if id == '-' then
-    call('SET', key, sub(seen, 1, 48) .. format('%12d', sub(seen, 49, 60) + 1) .. met(a) .. sub(seen, tags))
+    call('SET', key, sub(seen, 1, 48) .. format('%12d', sub(seen, 49, 60) + 1) .. met(a) .. ARGV[a + 2] .. sub(seen, tags))
   else
-    call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. sub(seen, tags))
+    call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. ARGV[a + 2] .. sub(seen, tags))
   end
   return id
 end
@@ -95,7 +95,7 @@ local function again(key, seen, a)
     id = add(a)
     answer, uplinks = '+' .. id, uplinks + 1
   end
-  call('SET', key, format('%-24s%12d%12d', id, uplinks, sub(seen, 37, 48) + 1) .. sub(seen, 49, 60) .. met(a) .. sub(seen, tags))
+  call('SET', key, format('%-24s%12d%12d', id, uplinks, sub(seen, 37, 48) + 1) .. sub(seen, 49, 60) .. met(a) .. ARGV[a + 2] .. sub(seen, tags))
   return answer
 end
 
@@ -111,7 +111,7 @@ local function once(i, a, tag)
   local id = add(a)
   local from, spare = tags, #seen - full
   if spare > 0 then from = tags + spare end
-  call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. sub(seen, from) .. tag)
+  call('SET', key, format('%-24s%12d', id, sub(seen, 25, 36) + 1) .. sub(seen, 37, 60) .. met(a) .. ARGV[a + 2] .. sub(seen, from) .. tag)
   if newest and (not known or tonumber(newest) > tonumber(known)) then call('SET', KEYS[2 + count + i], newest) end
   return id
 end

@@ -98,6 +98,28 @@ func TestSeenOfBatchSentTwice(t *testing.T) {
 	})
 }
 
+// The clock of a node that was never set has fewer digits.
+func TestSeenByUnsetClock(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		r := newRig(t, s, Config{})
+		l := newLane(&r.cfg, r.Service.stored, "test", 0, 0)
+		var batch []entry
+		for i, body := range []string{packAt(testID, 1_700_000_000, 2), timeless(testID, 1), heartbeat(testID), packAt(testID, 1_700_000_000, 2)} {
+			e := r.checked(body)
+			e.u.at = time.UnixMilli(int64(5000 + i))
+			batch = append(batch, e)
+		}
+		_, answers, err := l.send(batch, time.Now().Add(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := Seen{Uplinks: 2, Heartbeats: 1, Repeats: 1, Via: HTTP, StreamID: answers[1], At: time.UnixMilli(5003).UTC()}
+		if d := cmp.Diff(want, r.seen(testID)); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
 // A page of devices, most of which were never heard of, over several partitions.
 func TestSeenOfPage(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {

@@ -26,7 +26,7 @@ end
 for k = 1, #KEYS, 5 do
     local created = call('HGET', KEYS[k], 'created')
     if created then
-        anew(tonumber(created), k)
+        anew(tonumber(created) or 0, k)
     elseif call('DEL', KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4]) > 0 then
         forgotten = forgotten + 1
     end

@@ -83,8 +83,8 @@ end
 local a = 3
 for k = 2, #KEYS, 2 do
     local n, at = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
-    local created = call('HGET', KEYS[k], 'created')
-    if created and tonumber(created) <= at then
+    local created = tonumber(call('HGET', KEYS[k], 'created') or '')
+    if created and created <= at then
         merge(KEYS[k + 1], ARGV[a + 2], ARGV[a + 3], a + 4, a + 3 + 2 * n)
     end
     a = a + 4 + 2 * n
