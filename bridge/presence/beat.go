@@ -70,7 +70,7 @@ func (p *Presence) pass(ctx context.Context) error {
 		}
 	}
 	if time.Now().After(p.beats.quiet) {
-		return p.SweepSilent(ctx)
+		return p.sweepSilent(ctx)
 	}
 	return nil
 }
@@ -177,8 +177,8 @@ func (p *Presence) members(ctx context.Context, set string) ([]string, error) {
 	return p.cfg.Client.SRandMemberN(ctx, set, batchSize).Result()
 }
 
-// SweepSilent takes the devices for offline whose deadline has passed.
-func (p *Presence) SweepSilent(ctx context.Context) error {
+// sweepSilent takes the devices for offline whose deadline has passed.
+func (p *Presence) sweepSilent(ctx context.Context) error {
 	for {
 		silent, err := p.due(ctx, p.keys.silent, func(context.Context) (int64, error) { return p.now(), nil })
 		if err != nil {
@@ -235,10 +235,8 @@ func (p *Presence) redisNow(ctx context.Context) (int64, error) {
 // others another node tells when it has run out.
 func (p *Presence) leave(ctx context.Context) {
 	var calls []call
-	for part, n := range p.beats.counts {
-		if n > 0 || p.keys.Count() == 1 {
-			calls = append(calls, call{p.scripts.bury, []string{p.keys.runs(part), p.keys.devices(part, p.run)}, []any{p.run, "1"}})
-		}
+	for part := range p.keys.Count() {
+		calls = append(calls, call{p.scripts.bury, []string{p.keys.runs(part), p.keys.devices(part, p.run)}, []any{p.run, "1"}})
 	}
 	_, _ = p.runChunked(ctx, calls) // else it lapses
 }

@@ -147,7 +147,8 @@ func (ls *links) settle(p *Presence, turns []turn, replies []*redis.Cmd) (failed
 	ls.mu.Lock()
 	for i, t := range turns {
 		epoch, err := replies[i].Int64()
-		if err != nil {
+		damaged := p.isDamaged(t.device, err)
+		if err != nil && !damaged {
 			failed = err
 		}
 		if ls.of[t.device] != t.link {
@@ -156,6 +157,8 @@ func (ls *links) settle(p *Presence, turns []turn, replies []*redis.Cmd) (failed
 		again := t.link.again
 		t.link.writing, t.link.again = false, false
 		switch {
+		case damaged:
+			delete(ls.of, t.device)
 		case err != nil:
 			t.link.sent = true
 			ls.put(t.device)
