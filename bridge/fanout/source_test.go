@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
@@ -423,4 +424,57 @@ func checkRing(t *testing.T, l *log, last, kept int) {
 	if list, _, _ := l.messages(stream.ID{MS: uint64(last - kept)}, make([]*broker.Message, 0, 7)); len(list) != min(kept, 7) {
 		t.Fatalf("%d messages in 7 places", len(list))
 	}
+}
+
+// An entry of presence is a message of events and one of presence; others are of
+// events alone. To the broker they are two streams, with the entries' own ids.
+func TestPresenceIsAStream(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		f := New(Config{Client: s.Client()})
+		var ids []string
+		for _, values := range [][]any{
+			{"device", "IMEI:356726104408422", "at", "1700000000000", "kind", "presence", "id", "7", "state", "online", "cause", "connected", "via", "mqtt"},
+			{"device", "IMEI:356726104408422", "at", "1700000000001", "kind", "downlink", "id", "7", "state", "online"},
+			{"device", "IMEI:356726104408422", "at", "1700000000002", "kind", "presence", "id", "7", "state", "nonsense"},
+			{"device", "nonsense", "at", "1700000000003", "kind", "presence", "id", "7", "state", "offline"},
+			{"device", "IMEI:356726104408422", "at", "1700000000004", "kind", "presence", "id", "7", "state", "offline", "cause", "silent", "via", "http"},
+		} {
+			id, err := s.Client().XAdd(t.Context(), &redis.XAddArgs{Stream: "m2m:{0}:events", Values: values}).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+		topics := map[string][]string{}
+		for _, top := range []string{"events", "presence"} {
+			page, err := f.Page(t.Context(), f.Of(top)[0], broker.Position{N: broker.Unknown}, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range page.Messages {
+				topics[top] = append(topics[top], m.ID.String()+" "+m.Topic)
+				if m.Retain != (top == "presence") || m.Stream != f.Of(top)[0] || m.Device != "IMEI:356726104408422" {
+					t.Errorf("%s: %+v", top, m)
+				}
+			}
+			if page.Next.ID.String() != ids[4] {
+				t.Errorf("%s: next is %v", top, page.Next)
+			}
+			if last := string(page.Messages[len(page.Messages)-1].Payload); top == "presence" &&
+				last != `{"device":"IMEI:356726104408422","state":"offline","via":"http","since":"2023-11-14T22:13:20.004Z","cause":"silent"}` {
+				t.Errorf("payload %s", last)
+			}
+		}
+		const device = "/IMEI/356726104408422"
+		want := map[string][]string{
+			"presence": {ids[0] + " presence" + device, ids[4] + " presence" + device},
+			"events": {
+				ids[0] + " events" + device + "/presence", ids[1] + " events" + device + "/downlink",
+				ids[2] + " events" + device + "/presence", ids[4] + " events" + device + "/presence",
+			},
+		}
+		if diff := cmp.Diff(want, topics); diff != "" {
+			t.Error(diff)
+		}
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
-	"m2mbridge/bridge/stream"
 )
 
 // link is a device's MQTT session on this node, the last that there was: a
@@ -147,7 +146,8 @@ func (ls *links) settle(p *Presence, turns []turn, replies []*redis.Cmd) (failed
 	ls.mu.Lock()
 	for i, t := range turns {
 		epoch, err := replies[i].Int64()
-		if err != nil {
+		damaged := p.isDamaged(t.device, err)
+		if err != nil && !damaged {
 			failed = err
 		}
 		if ls.of[t.device] != t.link {
@@ -156,6 +156,8 @@ func (ls *links) settle(p *Presence, turns []turn, replies []*redis.Cmd) (failed
 		again := t.link.again
 		t.link.writing, t.link.again = false, false
 		switch {
+		case damaged:
+			delete(ls.of, t.device)
 		case err != nil:
 			t.link.sent = true
 			ls.put(t.device)
@@ -193,46 +195,5 @@ func (ls *links) lose(d auth.DeviceID, l *link) {
 	if !l.ended {
 		ls.lost = append(ls.lost, loss{d, l.session})
 		wake(ls.signal)
-	}
-}
-
-// tellLost ends the sessions that others have taken over from.
-func (p *Presence) tellLost() {
-	p.links.mu.Lock()
-	lost := p.links.lost
-	p.links.lost = nil
-	p.links.mu.Unlock()
-	for _, l := range lost {
-		p.metrics.takenOver.Inc()
-		p.takeOver(l.device, l.session)
-	}
-}
-
-// Events is given what is new in the events streams, of whatever kind: it is
-// there that a node learns of newer sessions on others. It does not block.
-func (p *Presence) Events(entries []stream.Entry) {
-	for i := range entries {
-		if e, ok := parseEvent(&entries[i]); ok {
-			p.learn(e)
-		}
-	}
-}
-
-func (p *Presence) learn(e event) {
-	if e.state == stateOffline {
-		p.pulses.forget(e.device)
-	}
-	ls := p.links
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	l := ls.of[e.device]
-	switch {
-	case l == nil || l.ended || e.via != viaMQTT:
-	case l.waiting || l.writing: // perhaps it is our own
-		l.seen = max(l.seen, e.epoch)
-	case e.epoch > l.epoch:
-		ls.lose(e.device, l)
-	case e.epoch == l.epoch && e.state == stateOffline: // another node took this one for dead
-		ls.put(e.device)
 	}
 }

@@ -192,3 +192,25 @@ func TestRemovedDevice(t *testing.T) {
 		}
 	})
 }
+
+// What is kept of one device is damaged: the others are written.
+func TestDamaged(t *testing.T) {
+	on(t, func(w *world) {
+		n := w.node("one")
+		ctx := context.Background()
+		for _, d := range []auth.DeviceID{imei, imeiOf(1)} {
+			w.register(d)
+			if err := w.client.Set(ctx, n.keys.presence(d), "x", 0).Err(); err != nil {
+				w.Fatal(err)
+			}
+		}
+		n.Online(imei, 1)
+		n.Online(imei2, 2)
+		n.hear(imeiOf(1))
+		n.flush()
+		n.want(imei2, "online", "mqtt", "connected")
+		if n.links.waiting()+n.pulses.waiting() != 0 {
+			w.Error("something waits for ever")
+		}
+	})
+}

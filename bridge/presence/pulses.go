@@ -119,19 +119,22 @@ func (ps *pulses) take(p *Presence) ([]call, func([]*redis.Cmd) error) {
 			leastHold.Milliseconds(), longestHold.Milliseconds(),
 		}})
 	}
-	return calls, func(replies []*redis.Cmd) error { return ps.settle(batch, replies) }
+	return calls, func(replies []*redis.Cmd) error { return ps.settle(p, batch, replies) }
 }
 
 // settle takes the replies; what has failed waits again.
-func (ps *pulses) settle(batch []pulse, replies []*redis.Cmd) (failed error) {
+func (ps *pulses) settle(p *Presence, batch []pulse, replies []*redis.Cmd) (failed error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for i, h := range batch {
 		hold, err := replies[i].Int64()
-		if err != nil {
+		_, held := ps.holds[h.device]
+		switch {
+		case p.isDamaged(h.device, err):
+		case err != nil:
 			failed = err
 			ps.heard[h.device] = max(ps.heard[h.device], h.at)
-		} else if _, held := ps.holds[h.device]; held {
+		case held:
 			ps.holds[h.device] = h.at + hold
 		}
 	}

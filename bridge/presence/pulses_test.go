@@ -11,7 +11,7 @@ import (
 func (n *node) sweep() {
 	n.w.Helper()
 	n.flush()
-	if err := n.SweepSilent(context.Background()); err != nil {
+	if err := n.sweepSilent(context.Background()); err != nil {
 		n.w.Fatal(err)
 	}
 }

@@ -52,14 +52,14 @@ func (r *removals) take(p *Presence) ([]call, func([]*redis.Cmd) error) {
 		batch = append(batch, d)
 		calls = append(calls, call{p.scripts.forget, p.keys.of(d), []any{string(d), p.cfg.MaxEvents, p.now()}})
 	}
-	return calls, func(replies []*redis.Cmd) error { return r.settle(batch, replies) }
+	return calls, func(replies []*redis.Cmd) error { return r.settle(p, batch, replies) }
 }
 
-func (r *removals) settle(batch []auth.DeviceID, replies []*redis.Cmd) (failed error) {
+func (r *removals) settle(p *Presence, batch []auth.DeviceID, replies []*redis.Cmd) (failed error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, d := range batch {
-		if err := replies[i].Err(); err != nil {
+		if err := replies[i].Err(); err != nil && !p.isDamaged(d, err) {
 			failed = err
 			r.list[d] = struct{}{}
 		}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
 )
 
 // queue is what waits to be written: of each device no more than the latest.
@@ -59,6 +62,16 @@ func (p *Presence) drain(ctx context.Context, q queue) {
 		}
 		pause = min(2*pause, lastPause)
 	}
+}
+
+// isDamaged: what Redis holds of the device is not what we wrote, and it would
+// refuse for ever, which must not hold up the others.
+func (p *Presence) isDamaged(d auth.DeviceID, err error) bool {
+	if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") { // miniredis begins otherwise
+		return false
+	}
+	p.cfg.Log.Warn("presence of a device cannot be written: what is kept of it is damaged", "device", d, "error", err)
+	return true
 }
 
 // wake tells of something that waits.
