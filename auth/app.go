@@ -1,7 +1,10 @@
 package auth
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -34,15 +37,77 @@ type App struct {
 	Name    string   `json:"name"`
 	Scopes  []Scope  `json:"scopes"`
 	Devices []string `json:"devices,omitempty"` // ids or label=value; none: every device
-
-	Limits Limits `json:"limits,omitzero"`
+	Limits  Limits   `json:"limits,omitzero"`
 
 	CreatedAt    time.Time `json:"createdAt"`
 	ModifiedAt   time.Time `json:"modifiedAt"`
-	OldKeyEndsAt time.Time `json:"oldKeyEndsAt,omitzero"` // a key from before a rotation is valid until then; zero: there is none
+	OldKeyEndsAt time.Time `json:"oldKeyEndsAt,omitzero"` // the key before the last rotation is valid until then; zero: there is none
 
 	keyHash [32]byte // SHA-256 of its key
+	oldHash [32]byte // of the key before it; good only with OldKeyEndsAt
+	byOld   bool     // it was found by the old key
 	filter  filter
+}
+
+// Limits bound what one app may ask of one node.
+type Limits struct {
+	Requests  float64 `json:"requests,omitempty"`  // of the API a second; 0: the node's default
+	Publishes float64 `json:"publishes,omitempty"` // over MQTT a second; 0: the node's default
+	Sessions  int     `json:"sessions,omitempty"`  // over MQTT, on all nodes; 0: the node's default
+}
+
+func (l *Limits) check() error {
+	if l.Requests < 0 || l.Publishes < 0 || l.Sessions < 0 || l.Requests > maxRate || l.Publishes > maxRate || l.Sessions > maxRate {
+		return fmt.Errorf("%w limits: want 0 to %d", ErrInvalid, int(maxRate))
+	}
+	return nil
+}
+
+// maxRate is above all that a node can do.
+const maxRate = 1e6
+
+// Until is when the key ends by which the app was found; zero: it has no end.
+func (a *App) Until() time.Time {
+	if a.byOld {
+		return a.OldKeyEndsAt
+	}
+	return time.Time{}
+}
+
+// hasKey reports whether the key of that hash is valid now, and whether it is the old one.
+func (a *App) hasKey(hash [sha256.Size]byte, now time.Time) (ok, old bool) {
+	ok = subtle.ConstantTimeCompare(a.keyHash[:], hash[:]) == 1
+	old = subtle.ConstantTimeCompare(a.oldHash[:], hash[:]) == 1 && now.Before(a.OldKeyEndsAt)
+	return ok || old, old && !ok
+}
+
+// by is the app as found by a key of that hash; nil if that is not valid now.
+func (a *App) by(hash [sha256.Size]byte, now time.Time) *App {
+	ok, old := a.hasKey(hash, now)
+	switch {
+	case !ok:
+		return nil
+	case !old:
+		return a
+	}
+	found := *a
+	found.byOld = true
+	return &found
+}
+
+// usedHash is of the key by which the app was found.
+func (a *App) usedHash() [sha256.Size]byte {
+	if a.byOld {
+		return a.oldHash
+	}
+	return a.keyHash
+}
+
+// clone shares nothing with a that a change could touch.
+func (a *App) clone() App {
+	c := *a
+	c.Scopes, c.Devices = slices.Clone(a.Scopes), slices.Clone(a.Devices)
+	return c
 }
 
 // filter is Devices, parsed.

@@ -75,12 +75,12 @@ func TestApps(t *testing.T) {
 		if apps, next, err := r.ListApps(ctx, ListQuery{}); err != nil || len(apps) != 1 || apps[0].Name != "dash" || next != "" {
 			t.Errorf("list = %+v, %q, %v", apps, next, err)
 		}
-		if err := r.DeleteApp(ctx, "dash"); err != nil {
+		if err := r.DeleteApp(ctx, "dash", AnyRevision); err != nil {
 			t.Errorf("delete: %v", err)
 		}
 		refuses(r.AppByKey(ctx, key))
 		refuses(r.RecheckApp(ctx, a))
-		if err := r.DeleteApp(ctx, "dash"); !errors.Is(err, ErrUnknown) {
+		if err := r.DeleteApp(ctx, "dash", AnyRevision); !errors.Is(err, ErrUnknown) {
 			t.Errorf("delete twice: %v", err)
 		}
 	})
@@ -165,7 +165,7 @@ func TestAppChangesReachAnotherNode(t *testing.T) {
 		if err != nil || now.Has(ScopeUplinkRead) || !now.Has(ScopeDeviceRead) {
 			t.Errorf("recheck = %+v, %v", now, err)
 		}
-		if err := here.DeleteApp(ctx, "a"); err != nil {
+		if err := here.DeleteApp(ctx, "a", AnyRevision); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
 		inTime(t, slowly, "the end", func() { there.await(changed) })

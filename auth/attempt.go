@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"hash"
-	"slices"
+	"time"
 )
 
 // attempt is one question about a message, a login or a session, with the memory to answer it in. It may be judged by
@@ -16,6 +16,7 @@ type attempt struct {
 	wants  int
 	lacks  error // of kindNoToken: what the answer is unless the device is unsigned
 	before Proof // of kindRecheck
+	now    func() time.Time
 
 	text   []byte // of the record judged
 	digest hash.Hash
@@ -59,9 +60,9 @@ func (a *attempt) judge(id DeviceID, rec *record) (Proof, error) {
 // wrong token and a disabled device: those of two secrets, real or not.
 func (a *attempt) match(p Proof, rec *record) (Proof, error) {
 	for i := range rec.secrets {
-		secret, real := rec.secret(i), true
-		if secret == nil {
-			secret, real = a.dummy, false
+		secret, real := rec.secret(i), a.valid(&rec.secrets[i])
+		if !real {
+			secret = a.dummy
 		}
 		for _, body := range a.bodies {
 			if body == nil {
@@ -69,7 +70,8 @@ func (a *attempt) match(p Proof, rec *record) (Proof, error) {
 			}
 			token := a.hash(body, secret)
 			if a.isWanted(&token) && real && p.Secret == 0 {
-				p.Secret, p.Token, p.since = uint8(i+1), token, rec.secrets[i].since
+				p.Secret, p.Token = uint8(i+1), token
+				p.since, p.until = rec.secrets[i].since, rec.secrets[i].until
 			}
 			if p.Secret != 0 && rec.enabled() {
 				return p, nil
@@ -100,11 +102,22 @@ func (a *attempt) recheck(rec *record) (Proof, error) {
 	if err := rec.gone(); err != nil {
 		return Proof{}, err
 	}
-	same := func(s storedSecret) bool { return len(s.form) > 0 && s.since == a.before.since }
-	if a.before.Unsigned && rec.has(flagUnsigned) || !a.before.Unsigned && slices.ContainsFunc(rec.secrets[:], same) {
+	if a.before.Unsigned && rec.has(flagUnsigned) {
 		return a.before, nil
 	}
+	for i := range rec.secrets {
+		if s := &rec.secrets[i]; !a.before.Unsigned && s.since == a.before.since && a.valid(s) {
+			p := a.before
+			p.until = s.until
+			return p, nil
+		}
+	}
 	return Proof{}, ErrWrongToken
+}
+
+// valid reports whether there is such a secret and its time is not over.
+func (a *attempt) valid(s *storedSecret) bool {
+	return len(s.form) > 0 && (s.until == 0 || a.now().UnixMilli() < s.until)
 }
 
 func (a *attempt) hash(body, secret []byte) [sha256.Size]byte {
@@ -131,5 +144,5 @@ func (a *attempt) want(token [sha256.Size]byte) {
 
 // reset forgets the question and keeps the memory.
 func (a *attempt) reset() {
-	*a = attempt{text: a.text[:0], digest: a.digest, dummy: a.dummy}
+	*a = attempt{text: a.text[:0], digest: a.digest, dummy: a.dummy, now: a.now}
 }

@@ -24,6 +24,9 @@ func (d *Device) check() error {
 	}
 	d.ID = id
 	d.MSISDN = strings.TrimPrefix(d.MSISDN, "+")
+	if d.CanSMS() {
+		d.SMS = nil
+	}
 	switch {
 	case d.ICCID != "" && (len(d.ICCID) < 19 || len(d.ICCID) > 20 || !allDigits(d.ICCID)):
 		return fmt.Errorf("%w iccid: want 19 or 20 digits", ErrInvalid)

@@ -80,7 +80,7 @@ func TestCluster(t *testing.T) {
 	if _, err := there.AppByKey(t.Context(), key); err != nil {
 		t.Errorf("app: %v", err)
 	}
-	if err := here.DeleteDevice(t.Context(), benchID(3)); err != nil {
+	if err := here.DeleteDevice(t.Context(), benchID(3), AnyRevision); err != nil {
 		t.Errorf("delete: %v", err)
 	}
 	r.await(Change{Kind: ChangeDevice, Device: benchID(3)})

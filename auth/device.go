@@ -2,6 +2,7 @@ package auth
 
 import (
 	"log/slog"
+	"maps"
 	"time"
 )
 
@@ -46,3 +47,14 @@ const (
 	Replace                // something, else ErrUnknown
 	Upsert                 // either
 )
+
+// clone shares nothing with d.
+func (d *Device) clone() Device {
+	c := *d
+	c.Labels = maps.Clone(d.Labels)
+	if d.SMS != nil {
+		sms := *d.SMS
+		c.SMS = &sms
+	}
+	return c
+}

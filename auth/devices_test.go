@@ -59,10 +59,10 @@ func TestPutAndGetDevice(t *testing.T) {
 		if _, err := r.PutDevice(ctx, Device{ID: other, Secret: secret}, Replace); !errors.Is(err, ErrUnknown) {
 			t.Errorf("replaced nothing: %v", err)
 		}
-		if err := r.DeleteDevice(ctx, imei); err != nil {
+		if err := r.DeleteDevice(ctx, imei, AnyRevision); err != nil {
 			t.Errorf("delete: %v", err)
 		}
-		if err := r.DeleteDevice(ctx, imei); !errors.Is(err, ErrUnknown) {
+		if err := r.DeleteDevice(ctx, imei, AnyRevision); !errors.Is(err, ErrUnknown) {
 			t.Errorf("deleted twice: %v", err)
 		}
 		if _, err := r.GetDevice(ctx, imei); !errors.Is(err, ErrUnknown) {
@@ -132,7 +132,7 @@ func TestRotation(t *testing.T) {
 		const newest = "0123456789012345678901234567890123456789"
 		rotates := func(to string) {
 			t.Helper()
-			if got, err := r.RotateSecret(ctx, imei, to); err != nil || got != to {
+			if _, got, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: to, Window: time.Hour}); err != nil || got != to {
 				t.Fatalf("rotate: %q, %v", got, err)
 			}
 		}
@@ -153,11 +153,11 @@ func TestRotation(t *testing.T) {
 		slots(map[string]uint8{newest: 1, newer: 2, secret: 0})
 		put(t, r, Device{ID: imei, Name: "both are kept"})
 		slots(map[string]uint8{newest: 1, newer: 2})
-		if err := r.EndRotation(ctx, imei); err != nil {
+		if _, err := r.RevokeSecret(ctx, imei, AnyRevision, OldSecret); err != nil {
 			t.Fatalf("end rotation: %v", err)
 		}
 		slots(map[string]uint8{newest: 1, newer: 0})
-		generated, err := r.RotateSecret(ctx, imei, "")
+		_, generated, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Window: time.Hour})
 		if err != nil || CheckSecret(generated) != nil {
 			t.Fatalf("rotate to a generated one: %v", err)
 		}
@@ -168,13 +168,13 @@ func TestRotation(t *testing.T) {
 		if d, err := r.GetDevice(ctx, imei); err != nil || d.Secrets != 0 {
 			t.Errorf("unsigned with %d secrets, %v", d.Secrets, err)
 		}
-		if _, err := r.RotateSecret(ctx, imei, newer); !errors.Is(err, ErrInvalid) {
+		if _, _, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: newer, Window: time.Hour}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("rotate unsigned: %v", err)
 		}
-		if _, err := r.RotateSecret(ctx, other, newer); !errors.Is(err, ErrUnknown) {
+		if _, _, err := r.Rotate(ctx, other, AnyRevision, Rotation{Secret: newer, Window: time.Hour}); !errors.Is(err, ErrUnknown) {
 			t.Errorf("rotate unknown: %v", err)
 		}
-		if err := r.EndRotation(ctx, other); !errors.Is(err, ErrUnknown) {
+		if _, err := r.RevokeSecret(ctx, other, AnyRevision, OldSecret); !errors.Is(err, ErrUnknown) {
 			t.Errorf("end rotation of unknown: %v", err)
 		}
 	})
@@ -283,7 +283,7 @@ func TestListDevices(t *testing.T) {
 		}
 		lists(ListQuery{CreatedSince: from, CreatedBefore: to, Limit: 4}, some)
 		lists(ListQuery{ModifiedSince: from, ModifiedBefore: to}, some)
-		if err := r.DeleteDevice(t.Context(), all[0]); err != nil {
+		if err := r.DeleteDevice(t.Context(), all[0], AnyRevision); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
 		lists(ListQuery{}, all[1:])
@@ -320,10 +320,13 @@ func TestLostRepliesChangeNothingTwice(t *testing.T) {
 		for i, change := range []func() error{
 			func() error { _, err := r.PutDevice(ctx, Device{ID: imei, Secret: secret}, Create); return err },
 			func() error { _, err := r.PutDevice(ctx, Device{ID: imei}, Replace); return err },
-			func() error { _, err := r.RotateSecret(ctx, imei, newer); return err },
-			func() error { return r.DeleteDevice(ctx, imei) },
+			func() error {
+				_, _, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: newer, Window: time.Hour})
+				return err
+			},
+			func() error { return r.DeleteDevice(ctx, imei, AnyRevision) },
 			func() error { _, _, err := r.PutApp(ctx, App{Name: "a", Scopes: Scopes()}, Create); return err },
-			func() error { return r.DeleteApp(ctx, "a") },
+			func() error { return r.DeleteApp(ctx, "a", AnyRevision) },
 		} {
 			lost.next = true
 			if err := change(); err != nil {
@@ -384,7 +387,7 @@ func TestRedisThatRefuses(t *testing.T) {
 	if err := c.ReplicaOf(ctx, "127.0.0.1", "1").Err(); err != nil {
 		t.Fatalf("replicaof: %v", err)
 	}
-	if err := r.DeleteDevice(ctx, imei); !errors.Is(err, ErrUnavailable) {
+	if err := r.DeleteDevice(ctx, imei, AnyRevision); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("delete on a replica: %v", err)
 	}
 	c.ReplicaOf(ctx, "NO", "ONE")
@@ -396,7 +399,7 @@ func TestRedisThatRefuses(t *testing.T) {
 		if _, err := r.GetDevice(ctx, other); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("get with damaged %s: %v", field, err)
 		}
-		if err := r.DeleteDevice(ctx, other); err != nil {
+		if err := r.DeleteDevice(ctx, other, AnyRevision); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
 	}

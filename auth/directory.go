@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,7 +11,7 @@ import (
 
 // directory keeps all apps in memory. They are few, and the API and every MQTT login ask for them.
 type directory struct {
-	admin *App // of the configuration; nil: there is none
+	configured snapshot // the apps that the configuration names, which Redis does not know: the admin
 
 	generation atomic.Uint64 // changes so far that apps may have been touched by
 	reads      atomic.Uint64 // readings begun so far
@@ -34,11 +33,29 @@ type snapshot struct {
 const loginsWaiting = 4096
 
 func newDirectory(adminKey string) *directory {
-	d := &directory{}
+	d := &directory{configured: newSnapshot(1)}
 	if adminKey != "" {
-		d.admin = &App{Name: AdminName, Scopes: []Scope{ScopeAdmin}, keyHash: sha256.Sum256([]byte(adminKey))}
+		d.configured.add(&App{Name: AdminName, Scopes: []Scope{ScopeAdmin}, keyHash: sha256.Sum256([]byte(adminKey))})
 	}
 	return d
+}
+
+func newSnapshot(apps int) snapshot {
+	return snapshot{byName: make(map[string]*App, apps), byKey: make(map[[sha256.Size]byte]*App, apps)}
+}
+
+func (s *snapshot) add(a *App) {
+	s.byName[a.Name], s.byKey[a.keyHash] = a, a
+	if !a.OldKeyEndsAt.IsZero() {
+		s.byKey[a.oldHash] = a
+	}
+}
+
+// addAll adds the apps of another.
+func (s *snapshot) addAll(of *snapshot) {
+	for _, a := range of.byName {
+		s.add(a)
+	}
 }
 
 func (d *directory) invalidate() { d.generation.Add(1) }
@@ -47,11 +64,8 @@ func (d *directory) invalidate() { d.generation.Add(1) }
 func (r *Registry) AppByKey(ctx context.Context, key string) (*App, error) {
 	hash := sha256.Sum256([]byte(key))
 	return r.findApp(ctx, func(s *snapshot) *App {
-		if d := r.apps.admin; d != nil && d.hasKey(hash) {
-			return d
-		}
-		if a := s.byKey[hash]; a != nil && a.hasKey(hash) {
-			return a
+		if a := s.byKey[hash]; a != nil {
+			return a.by(hash, r.now())
 		}
 		return nil
 	})
@@ -63,44 +77,36 @@ func (r *Registry) AppLogin(ctx context.Context, name, key string) (*App, error)
 	nobody := &App{}
 	return r.findApp(ctx, func(s *snapshot) *App {
 		a := s.byName[name]
-		if name == AdminName {
-			a = r.apps.admin
-		}
 		if a == nil {
 			a = nobody
 		}
-		if a.hasKey(hash) && a != nobody {
-			return a
+		if found := a.by(hash, r.now()); a != nobody {
+			return found
 		}
 		return nil
 	})
 }
 
-// RecheckApp gives the app of a session as it is now; ErrUnknown when it is gone or has another key.
+// RecheckApp gives the app of a session as it is now; ErrUnknown when it is gone, or its session's key is not valid any
+// more.
 func (r *Registry) RecheckApp(ctx context.Context, a *App) (*App, error) {
-	if a == r.apps.admin {
-		return a, nil
-	}
 	return r.findApp(ctx, func(s *snapshot) *App {
-		if is := s.byName[a.Name]; is != nil && is.hasKey(a.keyHash) {
-			return is
+		if is := s.byName[a.Name]; is != nil {
+			return is.by(a.usedHash(), r.now())
 		}
 		return nil
 	})
 }
 
-func (a *App) hasKey(hash [sha256.Size]byte) bool {
-	return subtle.ConstantTimeCompare(a.keyHash[:], hash[:]) == 1
-}
-
-// findApp asks the snapshot while that may be trusted; what it does not find is looked for once more in Redis.
+// findApp asks the snapshot while that may be trusted, else the apps that need no Redis; what it does not find is looked
+// for once more in Redis.
 func (r *Registry) findApp(ctx context.Context, find func(*snapshot) *App) (*App, error) {
-	if s := r.apps.now.Load(); s != nil && s.generation == r.apps.generation.Load() && r.trusted(0) {
-		if a := find(s); a != nil {
-			return a, nil
-		}
-	} else if a := find(&snapshot{}); a != nil {
-		return a, nil // the admin, whom Redis does not know
+	s := r.apps.now.Load()
+	if s == nil || s.generation != r.apps.generation.Load() || !r.trusted(0) {
+		s = &r.apps.configured
+	}
+	if a := find(s); a != nil {
+		return a, nil
 	}
 	s, err := r.readApps(ctx)
 	if err != nil {
@@ -132,19 +138,21 @@ func (r *Registry) readApps(ctx context.Context) (*snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, unavailable(errors.Join(errNoAnswer, err))
 	}
-	s := &snapshot{generation: d.generation.Load(), number: d.reads.Add(1)}
-	if err := r.fillSnapshot(ctx, s); err != nil {
+	generation, number := d.generation.Load(), d.reads.Add(1)
+	s, err := r.readSnapshot(ctx)
+	if err != nil {
 		return nil, err
 	}
+	s.generation, s.number = generation, number
 	d.now.Store(s)
 	return s, nil
 }
 
-// fillSnapshot reads all apps.
-func (r *Registry) fillSnapshot(ctx context.Context, s *snapshot) error {
+// readSnapshot reads all apps.
+func (r *Registry) readSnapshot(ctx context.Context) (*snapshot, error) {
 	names, err := r.client.ZRange(ctx, r.keys.apps(), 0, -1).Result()
 	if err != nil {
-		return unavailable(err)
+		return nil, unavailable(err)
 	}
 	keys := make([]string, len(names))
 	for i, name := range names {
@@ -152,19 +160,20 @@ func (r *Registry) fillSnapshot(ctx context.Context, s *snapshot) error {
 	}
 	hashes, err := r.readHashes(ctx, keys)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.byName, s.byKey = make(map[string]*App, len(names)), make(map[[sha256.Size]byte]*App, len(names))
+	s := newSnapshot(len(names) + 1)
 	for i, name := range names {
 		if hashes[i] == nil {
 			continue // deleted just now
 		}
-		a, err := appOf(name, hashes[i])
+		a, err := r.appOf(name, hashes[i])
 		if err != nil {
 			r.log.Error("app left out", "app", name, "error", err)
 			continue
 		}
-		s.byName[name], s.byKey[a.keyHash] = a, a
+		s.add(a)
 	}
-	return nil
+	s.addAll(&r.apps.configured)
+	return &s, nil
 }

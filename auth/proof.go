@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"time"
 )
 
 // Proof says whose a message is, and by what.
@@ -17,6 +18,15 @@ type Proof struct {
 	Unsigned     bool // taken without a token: the caller checks the path and the network
 
 	since int64 // when the secret was set, Unix ms: tells it from a later one
+	until int64 // when it ends, Unix ms; 0: not by time
+}
+
+// Until is when the secret ends that the proof was given by; zero: no such time is set.
+func (p *Proof) Until() time.Time {
+	if p.until == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(p.until)
 }
 
 // VerifyToken holds a message against its device's secrets. A token of "" is ErrTokenMissing unless the device is
@@ -76,14 +86,14 @@ func (r *Registry) VerifyLogin(ctx context.Context, id DeviceID, username, passw
 	return r.verify(ctx, id, a)
 }
 
-// Recheck says whether a proof of before would still be given: the device is enabled and the secret still active.
-// ErrUnknown, ErrDisabled and ErrWrongToken end a session; ErrUnavailable and ErrBusy say nothing.
-func (r *Registry) Recheck(ctx context.Context, p Proof) error {
+// Recheck says whether a proof of before would still be given, the device being enabled and the secret still active, and
+// gives it as it would be now: its secret may have got an end. ErrUnknown, ErrDisabled and ErrWrongToken end a session;
+// ErrUnavailable and ErrBusy say nothing.
+func (r *Registry) Recheck(ctx context.Context, p Proof) (Proof, error) {
 	a := r.attempt(kindRecheck)
 	defer r.release(a)
 	a.before = p
-	_, err := r.verify(ctx, p.Device, a)
-	return err
+	return r.verify(ctx, p.Device, a)
 }
 
 // verify is the one path of every proof. First the cached record judges, or none; what it does not grant is judged once

@@ -15,8 +15,8 @@ import (
 //
 //	matched TAB flags TAB revision TAB secret TAB secret { TAB label=value }
 //
-// where matched is one byte, 0, 1 or 2, so that a script can replace it; a secret is empty or since:form, the newest
-// first; revision and since are Unix ms in base 36.
+// where matched is one byte, 0, 1 or 2, so that a script can replace it; a secret is empty or since[.until[.after]]:form,
+// the newest first; revision, since and until are Unix ms in base 36, after is a number of messages in base 36.
 type record struct {
 	exists   bool // false: there is no such device
 	matched  byte // which of two secrets matched last, '0' none
@@ -28,7 +28,13 @@ type record struct {
 
 type storedSecret struct {
 	since int64  // when it was set
+	until int64  // of the older one: when it ends; 0: not by time
+	after int64  // of the older one: it ends after so many messages with the newest; 0: not by number
 	form  []byte // as vault stores it; empty: there is none
+}
+
+func (s *storedSecret) active(now int64) bool {
+	return len(s.form) > 0 && (s.until == 0 || now < s.until)
 }
 
 type flags uint8
@@ -79,9 +85,31 @@ func (s *storedSecret) parse(text []byte) bool {
 	if len(text) == 0 {
 		return true
 	}
-	since, form, ok := bytes.Cut(text, []byte{':'})
+	head, form, ok := bytes.Cut(text, []byte{':'})
+	since, rest, ends := bytes.Cut(head, []byte{'.'})
 	s.since, s.form = parse36(since), form
-	return ok && s.since >= 0 && len(form) > 0
+	if ends {
+		until, after, counts := bytes.Cut(rest, []byte{'.'})
+		s.until = parse36(until)
+		if counts {
+			s.after = parse36(after)
+		}
+	}
+	return ok && s.since >= 0 && s.until >= 0 && s.after >= 0 && len(form) > 0
+}
+
+func (s *storedSecret) append(dst []byte) []byte {
+	if len(s.form) == 0 {
+		return dst
+	}
+	dst = strconv.AppendInt(dst, s.since, 36)
+	if s.until != 0 || s.after != 0 {
+		dst = strconv.AppendInt(append(dst, '.'), s.until, 36)
+	}
+	if s.after != 0 {
+		dst = strconv.AppendInt(append(dst, '.'), s.after, 36)
+	}
+	return append(append(dst, ':'), s.form...)
 }
 
 // append writes the record's text.
@@ -93,12 +121,8 @@ func (rec *record) append(dst []byte) []byte {
 		}
 	}
 	dst = strconv.AppendInt(append(dst, '\t'), rec.revision, 36)
-	for _, s := range rec.secrets {
-		dst = append(dst, '\t')
-		if len(s.form) > 0 {
-			dst = append(strconv.AppendInt(dst, s.since, 36), ':')
-			dst = append(dst, s.form...)
-		}
+	for i := range rec.secrets {
+		dst = rec.secrets[i].append(append(dst, '\t'))
 	}
 	if len(rec.labels) > 0 {
 		dst = append(append(dst, '\t'), rec.labels...)
@@ -140,10 +164,10 @@ func (rec *record) secret(i int) []byte {
 	return rec.secrets[i].form[len(plainForm):]
 }
 
-// active counts the secrets.
-func (rec *record) active() (n int) {
-	for _, s := range rec.secrets {
-		if len(s.form) > 0 {
+// active counts the secrets that are valid.
+func (rec *record) active(now int64) (n int) {
+	for i := range rec.secrets {
+		if rec.secrets[i].active(now) {
 			n++
 		}
 	}
@@ -227,4 +251,16 @@ func parse36(b []byte) int64 {
 		n = n*36 + d
 	}
 	return n
+}
+
+// tidy takes out what is not valid any more, and closes the gap.
+func (rec *record) tidy(now int64) {
+	for i := range rec.secrets {
+		if !rec.secrets[i].active(now) {
+			rec.secrets[i] = storedSecret{}
+		}
+	}
+	if len(rec.secrets[1].form) == 0 && rec.matched == '2' {
+		rec.matched = '0'
+	}
 }

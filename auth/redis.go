@@ -13,18 +13,21 @@ import (
 
 // Devices are spread over the partitions, apps are all in partition 0. Of each there is a hash
 //
-//	m2m:{p}:device:<id>  op rev created auth about    auth is a record's text, about JSON
-//	m2m:{0}:app:<name>   op rev created key about     key is SHA-256 of the app key in hex
+//	m2m:{p}:device:<id>  op rev created auth about past uses    auth is a record's text, about JSON, past stored secrets
+//	m2m:{0}:app:<name>   op rev created key about               key is SHA-256 of the app key in hex, perhaps an old one and its end
 //
 // where op names the operation that wrote it last and rev and created are Unix ms; a sorted set of the ids, all with
-// score 0 so that it lists by name; and per partition a stream of changes, whose entries {n kind id} carry the number of
-// the change, which shows a reader whether it missed one.
+// score 0 so that it lists by name; of devices two by the times of creation and change, and one of the terms that they are
+// found by; and per partition a stream of changes, whose entries {n kind id} carry the number of the change, which shows a
+// reader whether it missed one.
 const (
 	fieldOp      = "op"
 	fieldRev     = "rev"
 	fieldCreated = "created"
 	fieldAuth    = "auth"
 	fieldAbout   = "about"
+	fieldPast    = "past" // stored forms with tabs between
+	fieldUses    = "uses"
 	fieldKey     = "key"
 
 	kindDevice = "device"
@@ -40,6 +43,9 @@ func (k Keyspace) device(id DeviceID) string {
 }
 
 func (k Keyspace) devices(p int) string     { return k.Key(p, "devices") }
+func (k Keyspace) terms(p int) string       { return k.Key(p, "devices:terms") }
+func (k Keyspace) created(p int) string     { return k.Key(p, "devices:created") }
+func (k Keyspace) modified(p int) string    { return k.Key(p, "devices:modified") }
 func (k Keyspace) app(name string) string   { return k.Key(0, "app:"+name) }
 func (k Keyspace) apps() string             { return k.Key(0, "apps") }
 func (k Keyspace) changes(p int) string     { return k.Key(p, "registry") }
@@ -68,11 +74,15 @@ type thing struct {
 	hash      string
 	index     string
 	partition int
+	more      []string // keys of a device beside these: those of its indexes first
 }
 
-func (k Keyspace) deviceThing(id DeviceID) thing {
+func (k Keyspace) deviceThing(id DeviceID, attached ...string) thing {
 	p := k.Partition(id)
-	return thing{kind: kindDevice, id: string(id), hash: k.device(id), index: k.devices(p), partition: p}
+	return thing{
+		kind: kindDevice, id: string(id), hash: k.device(id), index: k.devices(p), partition: p,
+		more: append([]string{k.terms(p), k.created(p), k.modified(p)}, attached...),
+	}
 }
 
 func (k Keyspace) appThing(name string) thing {
@@ -80,27 +90,63 @@ func (k Keyspace) appThing(name string) thing {
 }
 
 func (k Keyspace) of(t thing) []string {
-	return []string{t.hash, t.index, k.changes(t.partition), k.changeCount(t.partition)}
+	return append([]string{t.hash, t.index, k.changes(t.partition), k.changeCount(t.partition)}, t.more...)
 }
 
-// write puts fields into a thing's hash if its revision is as expected (0: there is none); else done is false.
-func (r *Registry) write(ctx context.Context, t thing, expected, revision int64, fields ...any) (done bool, err error) {
+// write is a thing's next state.
+type write struct {
+	thing
+	expected, revision int64    // the revision it must be of (0: there is none), and the one it will be of
+	created            int64    // Unix ms
+	fields             []any    // and values
+	gone, come         []string // terms by which a device is found no more, or from now on
+}
+
+// args are put.lua's.
+func (w *write) args() []any {
 	want := ""
-	if expected != 0 {
-		want = strconv.FormatInt(expected, 10)
+	if w.expected != 0 {
+		want = strconv.FormatInt(w.expected, 10)
 	}
-	args := append([]any{newOp(), want, revision, t.kind, t.id, changesKept}, fields...)
-	n, _, err := r.run(ctx, r.scripts.put, r.keys.of(t), args...)
+	args := append([]any{newOp(), want, w.revision, w.kind, w.id, changesKept, w.created, len(w.fields), len(w.gone)}, w.fields...)
+	for _, term := range w.gone {
+		args = append(args, term)
+	}
+	for _, term := range w.come {
+		args = append(args, term)
+	}
+	return args
+}
+
+// write makes a thing what it is to be, if it is as expected; else done is false.
+func (r *Registry) write(ctx context.Context, w write) (done bool, err error) {
+	n, _, err := r.run(ctx, r.scripts.put, r.keys.of(w.thing), w.args()...)
 	return n == 1, err
 }
 
-// erase forgets a thing; ErrUnknown if there is none.
-func (r *Registry) erase(ctx context.Context, t thing) error {
-	n, again, err := r.run(ctx, r.scripts.delete, r.keys.of(t), t.kind, t.id, changesKept)
-	if err == nil && n == 0 && !again {
+// errOtherRevision: somebody else has changed the thing meanwhile.
+var errOtherRevision = errors.New("of another revision")
+
+// erase forgets a thing of that revision; ErrUnknown if there is none.
+func (r *Registry) erase(ctx context.Context, t thing, revision int64, terms ...string) error {
+	want := ""
+	if revision != AnyRevision {
+		want = strconv.FormatInt(revision, 10)
+	}
+	args := []any{t.kind, t.id, changesKept, want}
+	for _, term := range terms {
+		args = append(args, term)
+	}
+	n, again, err := r.run(ctx, r.scripts.delete, r.keys.of(t), args...)
+	switch {
+	case err != nil:
+		return err
+	case n < 0:
+		return errOtherRevision
+	case n == 0 && !again:
 		return ErrUnknown
 	}
-	return err
+	return nil
 }
 
 // run sends a script, and once more if the reply was lost: ours are safe to be sent twice.

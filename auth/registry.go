@@ -29,6 +29,9 @@ type RegistryConfig struct {
 	AdminKey   string // the key of the app "admin"; "": there is none
 	CacheBytes int64  // the bound of the device cache; 0: 64 MiB
 
+	// Attached gives the keys, in the device's partition, that other packages keep of a device: they go with it. Nil: none.
+	Attached func(DeviceID) []string
+
 	Log *slog.Logger     // nil: nothing is logged
 	Now func() time.Time // nil: time.Now
 }
@@ -40,6 +43,7 @@ type Registry struct {
 	keys     Keyspace
 	scripts  scripts
 	vault    vault
+	attached func(DeviceID) []string
 	log      *slog.Logger
 	now      func() time.Time
 
@@ -77,7 +81,7 @@ func NewRegistry(c RegistryConfig) (*Registry, error) {
 	}
 	r := &Registry{
 		client: c.Client, blocking: c.Blocking, keys: c.Keys, scripts: newScripts(), vault: v,
-		log: c.Log, now: c.Now, cache: newCache(c.CacheBytes), matches: make(chan match, matchesWaiting),
+		attached: c.Attached, log: c.Log, now: c.Now, cache: newCache(c.CacheBytes), matches: make(chan match, matchesWaiting),
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -85,10 +89,13 @@ func NewRegistry(c RegistryConfig) (*Registry, error) {
 	if r.now == nil {
 		r.now = time.Now
 	}
+	if r.attached == nil {
+		r.attached = func(DeviceID) []string { return nil }
+	}
 	r.fresh = newLane(freshPipelines, freshBatch, freshWaiting, r.fetch)
 	r.suspect = newLane(suspectPipelines, suspectBatch, suspectWaiting, r.fetch)
 	dummy := []byte(GenerateSecret())
-	r.attempts.New = func() any { return &attempt{digest: sha256.New(), dummy: dummy} }
+	r.attempts.New = func() any { return &attempt{digest: sha256.New(), dummy: dummy, now: r.now} }
 	r.apps = newDirectory(c.AdminKey)
 	r.leases, r.watchers = r.newWatchers()
 	return r, nil
@@ -101,6 +108,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 	var g errgroup.Group
 	g.Go(func() error { r.recordMatches(ctx); return nil })
+	g.Go(func() error { r.reindex(ctx); return nil })
 	for _, w := range r.watchers {
 		g.Go(func() error { w.run(ctx); return nil })
 	}

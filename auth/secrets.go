@@ -19,7 +19,7 @@ func (r *Registry) Secrets(ctx context.Context, id DeviceID) ([]string, error) {
 	}
 	var secrets []string
 	for i := range rec.secrets {
-		if s := rec.secret(i); s != nil {
+		if s := rec.secret(i); s != nil && a.valid(&rec.secrets[i]) {
 			secrets = append(secrets, string(s))
 		}
 	}

@@ -193,18 +193,18 @@ func TestSealAndRecheck(t *testing.T) {
 		}
 		rechecks := func(want error) {
 			t.Helper()
-			if err := r.Recheck(ctx, login); !errors.Is(err, want) {
+			if _, err := r.Recheck(ctx, login); !errors.Is(err, want) {
 				t.Errorf("recheck: %v, want %v", err, want)
 			}
 		}
 		seals(secret)
 		rechecks(nil)
-		if _, err := r.RotateSecret(ctx, imei, newer); err != nil {
+		if _, _, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: newer, Window: time.Hour}); err != nil {
 			t.Fatalf("rotate: %v", err)
 		}
 		seals(newer)
 		rechecks(nil)
-		if err := r.EndRotation(ctx, imei); err != nil {
+		if _, err := r.RevokeSecret(ctx, imei, AnyRevision, OldSecret); err != nil {
 			t.Fatalf("end rotation: %v", err)
 		}
 		seals(newer)
@@ -214,7 +214,7 @@ func TestSealAndRecheck(t *testing.T) {
 		if _, err := r.Seal(ctx, imei, body); !errors.Is(err, ErrDisabled) {
 			t.Errorf("seal of a disabled device: %v", err)
 		}
-		if err := r.DeleteDevice(ctx, imei); err != nil {
+		if err := r.DeleteDevice(ctx, imei, AnyRevision); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
 		rechecks(ErrUnknown)
@@ -236,7 +236,7 @@ func TestRefusalsCostTheSame(t *testing.T) {
 	put(t, r, Device{ID: imei, Secret: secret})
 	put(t, r, Device{ID: other, Secret: secret})
 	put(t, r, Device{ID: uuid, Secret: secret})
-	if _, err := r.RotateSecret(t.Context(), uuid, newer); err != nil {
+	if _, _, err := r.Rotate(t.Context(), uuid, AnyRevision, Rotation{Secret: newer, Window: time.Hour}); err != nil {
 		t.Fatalf("rotate: %v", err)
 	}
 	for _, id := range []DeviceID{imei, other, uuid} {
@@ -296,7 +296,7 @@ func TestSecretInUseIsRecordedOncePerChange(t *testing.T) {
 		c.Client = client
 	}))
 	put(t, r.Registry, Device{ID: imei, Secret: secret})
-	if _, err := r.RotateSecret(t.Context(), imei, newer); err != nil {
+	if _, _, err := r.Rotate(t.Context(), imei, AnyRevision, Rotation{Secret: newer, Window: time.Hour}); err != nil {
 		t.Fatalf("rotate: %v", err)
 	}
 	r.await(Change{Kind: ChangeDevice, Device: imei}) // the device

@@ -76,7 +76,7 @@ func TestChangeReachesAnotherNode(t *testing.T) {
 		reaches()
 		verifies(t, there.Registry, newer, nil)
 
-		if err := here.DeleteDevice(t.Context(), imei); err != nil {
+		if err := here.DeleteDevice(t.Context(), imei, AnyRevision); err != nil {
 			t.Fatalf("delete: %v", err)
 		}
 		reaches()

@@ -26,7 +26,7 @@ type anybody struct{}
 func (anybody) VerifyLogin(_ context.Context, id auth.DeviceID, _, _ string) (auth.Proof, error) {
 	return auth.Proof{Device: id}, nil
 }
-func (anybody) Recheck(context.Context, auth.Proof) error { return nil }
+func (anybody) Recheck(_ context.Context, p auth.Proof) (auth.Proof, error) { return p, nil }
 func (anybody) AppLogin(_ context.Context, name, _ string) (*auth.App, error) {
 	return &auth.App{Name: name, Scopes: []auth.Scope{auth.ScopeAdmin}}, nil
 }

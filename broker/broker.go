@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"golang.org/x/time/rate"
 )
 
 // Broker is the MQTT edge of one process.
@@ -26,6 +27,7 @@ type Broker struct {
 	background sync.WaitGroup      // work of groups
 	finished   atomic.Bool         // Run has ended, or is about to
 	logins     logins
+	quotas     quotas
 	count      counters
 	blind      atomic.Int64 // Unix ns until which the registry is not asked for labels
 
@@ -44,6 +46,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg, fronts: map[*front]struct{}{}}
 	b.gate = gate{cfg: &b.cfg, perAddr: map[string]int{}}
+	b.quotas = quotas{every: cfg.PublishRate, apps: map[string]*rate.Limiter{}}
 	b.sessions = newSessions()
 	b.index = newIndex()
 	b.changes = newChanges()

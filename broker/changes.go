@@ -227,15 +227,34 @@ func (s *session) hasEnded() bool {
 func (s *session) recheckOnce(ctx context.Context) error {
 	a := s.access.Load()
 	if a == nil {
-		return s.b.cfg.Registry.Recheck(ctx, s.who.proof)
+		proof, err := s.b.cfg.Registry.Recheck(ctx, s.who.proof)
+		if err == nil {
+			s.recheckAt(proof.Until())
+		}
+		return err
 	}
 	app, err := s.b.cfg.Registry.RecheckApp(ctx, a.app)
 	if err != nil {
 		return err
 	}
+	s.recheckAt(app.Until())
 	now := &access{app: app, rights: rightsOf(app)}
 	s.access.Store(now)
 	return s.resubscribe(now)
+}
+
+// recheckAt has the session held against the registry when the secret or key ends that it logged in by; zero: it has no
+// end.
+func (s *session) recheckAt(end time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keyEnd != nil {
+		s.keyEnd.Stop()
+		s.keyEnd = nil
+	}
+	if !end.IsZero() && !s.ended {
+		s.keyEnd = time.AfterFunc(time.Until(end), func() { s.b.changed(s.change()) })
+	}
 }
 
 // errScope: an app lost the right to something that it is subscribed to.

@@ -33,7 +33,7 @@ func TestChangesOfDevices(t *testing.T) {
 		change func(r *auth.Registry) error
 		code   byte // 0: the session stays
 	}{
-		{"removed", func(r *auth.Registry) error { return r.DeleteDevice(ctx, imei) }, 0x98},
+		{"removed", func(r *auth.Registry) error { return r.DeleteDevice(ctx, imei, auth.AnyRevision) }, 0x98},
 		{"disabled", func(r *auth.Registry) error {
 			_, err := r.PutDevice(ctx, auth.Device{ID: imei, Disabled: true}, auth.Replace)
 			return err
@@ -42,7 +42,10 @@ func TestChangesOfDevices(t *testing.T) {
 			_, err := r.PutDevice(ctx, auth.Device{ID: imei, Secret: secret + "x"}, auth.Replace)
 			return err
 		}, 0x87},
-		{"rotation begun", func(r *auth.Registry) error { _, err := r.RotateSecret(ctx, imei, secret+"x"); return err }, 0},
+		{"rotation begun", func(r *auth.Registry) error {
+			_, _, err := r.Rotate(ctx, imei, auth.AnyRevision, auth.Rotation{Secret: secret + "x", Window: time.Hour})
+			return err
+		}, 0},
 		{"labels", func(r *auth.Registry) error {
 			_, err := r.PutDevice(ctx, auth.Device{ID: imei, Labels: map[string]string{"a": "b"}}, auth.Replace)
 			return err
@@ -123,7 +126,7 @@ func TestChangesOfApps(t *testing.T) {
 	equal(t, "uplinks", string(up.next(packets.Publish).Payload), "4")
 
 	within(t, soon, func() {
-		if err := e.reg.DeleteApp(ctx, "app"); err != nil {
+		if err := e.reg.DeleteApp(ctx, "app", auth.AnyRevision); err != nil {
 			t.Fatal(err)
 		}
 		up.closed(0x98)
@@ -144,7 +147,7 @@ func TestChangesWhileRedisIsAway(t *testing.T) {
 	p.silent() // nobody is cut on suspicion: no uplink is stored meanwhile
 	app.alive()
 	e.redis.Cont()
-	if err := e.reg.DeleteDevice(context.Background(), imei); err != nil {
+	if err := e.reg.DeleteDevice(context.Background(), imei, auth.AnyRevision); err != nil {
 		t.Fatal(err)
 	}
 	p.closed(0x98)
@@ -156,7 +159,7 @@ func TestChangeDuringLogin(t *testing.T) {
 	e := newEdge(t)
 	e.Broker.cfg.Registry = lateRegistry{e.reg, func() {
 		before := e.changes.count()
-		if err := e.reg.DeleteDevice(context.Background(), imei); err != nil {
+		if err := e.reg.DeleteDevice(context.Background(), imei, auth.AnyRevision); err != nil {
 			t.Error(err)
 		}
 		await(t, "the change is told", func() bool { return e.changes.count() > before })
@@ -197,7 +200,7 @@ func TestChangeBesideOneThatCannotBeChecked(t *testing.T) {
 			e.changed(auth.Change{Kind: auth.ChangeDevice, Device: imei})
 			receive(t, asked)
 			within(t, soon, func() {
-				if err := e.reg.DeleteDevice(context.Background(), imei2); err != nil {
+				if err := e.reg.DeleteDevice(context.Background(), imei2, auth.AnyRevision); err != nil {
 					t.Fatal(err)
 				}
 				other.closed(0x98)
@@ -226,10 +229,10 @@ type damagedRegistry struct {
 	asked chan struct{}
 }
 
-func (r damagedRegistry) Recheck(ctx context.Context, p auth.Proof) error {
+func (r damagedRegistry) Recheck(ctx context.Context, p auth.Proof) (auth.Proof, error) {
 	if p.Device != r.of {
 		return r.Registry.Recheck(ctx, p)
 	}
 	r.asked <- struct{}{}
-	return r.err
+	return auth.Proof{}, r.err
 }

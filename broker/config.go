@@ -15,7 +15,7 @@ import (
 // Registry says who may log in and what they may see. *auth.Registry is one.
 type Registry interface {
 	VerifyLogin(ctx context.Context, id auth.DeviceID, username, password string) (auth.Proof, error)
-	Recheck(ctx context.Context, p auth.Proof) error
+	Recheck(ctx context.Context, p auth.Proof) (auth.Proof, error)
 	AppLogin(ctx context.Context, name, key string) (*auth.App, error)
 	RecheckApp(ctx context.Context, a *auth.App) (*auth.App, error)
 	Sees(ctx context.Context, a *auth.App, id auth.DeviceID) (bool, error)
@@ -53,10 +53,11 @@ type Config struct {
 	MaxConnect     int // largest CONNECT packet, its will included; 0: 8 KiB
 	ReceiveMaximum int // publishes of QoS 1 and 2 a client may have unacknowledged; 0: 64
 
-	MaxConnections  int // open at once; 0: no limit
-	MaxPerAddress   int // open at once from one address; 0: no limit (carriers put whole fleets behind one)
-	MaxPerApp       int // sessions of one app, those that are away too; 0: 1000
-	MaxUnauthorised int // open at once before login, the oldest goes first; 0: 1024
+	MaxConnections  int     // open at once; 0: no limit
+	MaxPerAddress   int     // open at once from one address; 0: no limit (carriers put whole fleets behind one)
+	MaxPerApp       int     // sessions of one app, those that are away too; 0: 1000
+	PublishRate     float64 // downlinks that one app may publish a second on this node; 0: no limit. An app may have a limit of its own
+	MaxUnauthorised int     // open at once before login, the oldest goes first; 0: 1024
 
 	ConnectTimeout time.Duration // from accept to the whole CONNECT; 0: 10 s
 	LoginTimeout   time.Duration // for the registry's answer; 0: 1 s

@@ -186,7 +186,7 @@ func TestAppOfTheSameNameInheritsNoShare(t *testing.T) {
 	a.subOK(1, "$share/g/uplinks/#")
 	e.Deliver([]*Message{message(uplinksOf(imei), "secret of imei")})
 	a.next(packets.Publish) // not acknowledged
-	if err := e.reg.DeleteApp(context.Background(), "team"); err != nil {
+	if err := e.reg.DeleteApp(context.Background(), "team", auth.AnyRevision); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "cut", func() bool { return e.Stats().Apps == 0 })

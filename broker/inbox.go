@@ -128,7 +128,7 @@ func (s *session) answer() (lost bool) {
 	n := 0
 	for ; n < len(in.waiting) && in.waiting[n].done; n++ {
 		p := in.waiting[n]
-		if p.outcome.Unavailable {
+		if p.mustComeAgain() {
 			lost = true
 			break
 		}
@@ -141,6 +141,12 @@ func (s *session) answer() (lost bool) {
 		in.waiting = in.waiting[n:]
 	}
 	return lost
+}
+
+// mustComeAgain reports whether an acknowledgement would be a lie: what was not stored, or went beyond a quota, is to be
+// sent again, which 3.1.1 can only be told by closing the connection.
+func (p *publication) mustComeAgain() bool {
+	return p.outcome.Unavailable || p.outcome.Code == codeQuota && p.s.version < version5
 }
 
 func (s *session) acknowledge(p *publication) {

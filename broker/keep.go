@@ -82,7 +82,7 @@ func (s *session) open(pk *packets.Packet) (present bool, no *refused) {
 		<-old.departed
 	}
 	s.b.saver.await(ctx, s.key()) // what the one before has to say comes first
-	found, present, err := s.b.cfg.Keeper.Open(ctx, s.snapshot(), pk.Connect.Clean, s.b.cfg.MaxPerApp)
+	found, present, err := s.b.cfg.Keeper.Open(ctx, s.snapshot(), pk.Connect.Clean, s.maxSessions())
 	switch {
 	case errors.Is(err, ErrSessions):
 		return false, &refused{code: codeQuota, reason: "the app has as many sessions as it may", kind: "login"}
@@ -99,6 +99,14 @@ func (s *session) open(pk *packets.Packet) (present bool, no *refused) {
 		return false, &refused{code: codeUnavailable, reason: "the session cannot be opened now, try again"}
 	}
 	return present, nil
+}
+
+// maxSessions is how many the app may have, those that are away too.
+func (s *session) maxSessions() int {
+	if n := s.who.app.Limits.Sessions; n > 0 {
+		return n
+	}
+	return s.b.cfg.MaxPerApp
 }
 
 // restore goes on with what was kept.

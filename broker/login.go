@@ -31,6 +31,14 @@ type identity struct {
 	changes  uint64 // of the registry, counted before it was asked
 }
 
+// until is when the secret or key ends that was used; zero: it has no end.
+func (who *identity) until() time.Time {
+	if who.app != nil {
+		return who.app.Until()
+	}
+	return who.proof.Until()
+}
+
 // login takes a connection from CONNECT to its session: nil when there is none.
 func (b *Broker) login(f *front, c *conn) *session {
 	cl := b.mochi.NewClient(c, string(f.kind), "", false)

@@ -29,6 +29,7 @@ type session struct {
 
 	mu     sync.Mutex
 	ended  bool
+	keyEnd *time.Timer // of the secret or key it logged in by; nil: that has no end
 	inbox  inbox
 	outbox outbox
 	kept   keeping
@@ -58,6 +59,7 @@ func newSession(b *Broker, f *front, c *conn, cl *mqtt.Client, who identity, wil
 		s.access.Store(&access{app: who.app, rights: rightsOf(who.app)})
 	}
 	c.owner = s
+	s.recheckAt(who.until())
 	return s
 }
 
@@ -166,6 +168,9 @@ func (s *session) end(e ending) {
 		return
 	}
 	s.ended = true
+	if s.keyEnd != nil {
+		s.keyEnd.Stop()
+	}
 	subs, claims := s.subs, s.claims()
 	var last Saved
 	if s.who.app != nil {

@@ -92,6 +92,10 @@ func (s *session) fromApp(p *publication, topic string, pk *packets.Packet) {
 		s.refusePublish(p, pk, codeNotAuthorized, "topic", "the device is not one of the app's")
 		return
 	}
+	if !s.b.quotas.take(a.app) {
+		s.refusePublish(p, pk, codeQuota, "quota", "the app publishes more than it may: slow down, and send it again")
+		return
+	}
 	s.b.cfg.Downlink(Downlink{App: a.app, Device: id, Payload: pk.Payload, Remote: s.cl.Net.Remote}, p.decided)
 }
 

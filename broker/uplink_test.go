@@ -77,7 +77,7 @@ func (p *peer) completed(qos byte, id uint16, code byte) {
 }
 
 func TestOutcomes(t *testing.T) {
-	for _, o := range []Outcome{{}, {Code: 0x99, Reason: "record 1: field \"v\" is no number"}, {Code: 0x87, Reason: "token wrong"}, {Code: 0x97, Reason: "over its rate"}} {
+	for _, o := range []Outcome{{}, {Code: 0x99, Reason: "record 1: field \"v\" is no number"}, {Code: 0x87, Reason: "token wrong"}} {
 		e := newEdge(t, answer(o))
 		app := e.reader(version5)
 		app.subOK(1, "#")
@@ -99,6 +99,22 @@ func TestOutcomes(t *testing.T) {
 		late.silent() // nothing was retained
 		if o.Code != 0 && e.Stats().Refused[o.Code] != 2*3*4 {
 			t.Errorf("refused %v", e.Stats().Refused)
+		}
+	}
+}
+
+func TestBeyondTheQuota(t *testing.T) {
+	e := newEdge(t, answer(Outcome{Code: 0x97, Reason: "over its rate"}))
+	for qos := range byte(3) {
+		p := e.device(version5)
+		p.send(publish(uplinks, pack, qos, 1))
+		p.completed(qos, 1, 0x97)
+		p = e.device(version311) // cannot be told: an acknowledgement would lose the message
+		p.send(publish(uplinks, pack, qos, 1))
+		if qos == 0 {
+			p.alive()
+		} else {
+			p.closed(0)
 		}
 	}
 }

@@ -76,7 +76,7 @@ type revokeInput struct {
 }
 
 func (a *API) revokeSecret(ctx context.Context, in *revokeInput) (*oneDevice, error) {
-	which := map[string]int{"new": 1, "old": 2, "all": 0}[in.Which]
+	which := map[string]auth.Which{"new": auth.NewSecret, "old": auth.OldSecret, "all": auth.AllSecrets}[in.Which]
 	out := &oneDevice{}
 	err := a.change(ctx, &in.changeDeviceInput, func(d *auth.Device, revision int64) error {
 		stored, err := a.registry.RevokeSecret(ctx, d.ID, revision, which)
