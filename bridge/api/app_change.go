@@ -117,7 +117,7 @@ func (a *API) addAppChanges() {
 }
 
 type patchAppInput struct {
-	changeAppInput
+	ChangeAppInput
 	Body AppPatch
 }
 
@@ -141,7 +141,7 @@ type AppReplacement struct {
 }
 
 type putAppInput struct {
-	changeAppInput
+	ChangeAppInput
 	IfNoneMatch string `header:"If-None-Match" maxLength:"10" enum:"*" doc:"*: only create"`
 	Body        AppReplacement
 }
@@ -199,7 +199,7 @@ type KeyInput struct {
 }
 
 type rotateKeyInput struct {
-	changeAppInput
+	ChangeAppInput
 	Body *KeyInput
 }
 
@@ -215,7 +215,7 @@ func (a *API) rotateAppKey(ctx context.Context, in *rotateKeyInput) (*oneApp, er
 	if err != nil {
 		return nil, err
 	}
-	revision, err := a.revisionOf(ctx, &in.changeAppInput)
+	revision, err := a.revisionOf(ctx, &in.ChangeAppInput)
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,8 @@ func (a *API) createApp(ctx context.Context, in *createAppInput) (*createdApp, e
 
 func appPath(name string) string { return "/v1/apps/" + url.PathEscape(name) }
 
-type appParam struct {
+// AppParam is the app that a path names.
+type AppParam struct {
 	Name string `path:"name" doc:"Name of the app" example:"dashboard" maxLength:"100"`
 }
 
@@ -109,7 +110,7 @@ type oneApp struct {
 func newOneApp(app *auth.App) *oneApp { return &oneApp{entityTag(app.Revision()), showApp(app)} }
 
 type getAppInput struct {
-	appParam
+	AppParam
 	IfNoneMatch
 }
 
@@ -124,13 +125,14 @@ func (a *API) getApp(ctx context.Context, in *getAppInput) (*oneApp, error) {
 	return newOneApp(&app), nil
 }
 
-type changeAppInput struct {
-	appParam
+// ChangeAppInput is a change of an app, and its condition.
+type ChangeAppInput struct {
+	AppParam
 	IfMatch
 }
 
 // revisionOf is what a change of the app is to be held against.
-func (a *API) revisionOf(ctx context.Context, in *changeAppInput) (int64, error) {
+func (a *API) revisionOf(ctx context.Context, in *ChangeAppInput) (int64, error) {
 	if in.IfMatch.IfMatch == "" {
 		return auth.AnyRevision, nil
 	}
@@ -141,7 +143,7 @@ func (a *API) revisionOf(ctx context.Context, in *changeAppInput) (int64, error)
 	return app.Revision(), in.check(app.Revision())
 }
 
-func (a *API) deleteApp(ctx context.Context, in *changeAppInput) (*struct{}, error) {
+func (a *API) deleteApp(ctx context.Context, in *ChangeAppInput) (*struct{}, error) {
 	revision, err := a.revisionOf(ctx, in)
 	if err != nil {
 		return nil, err

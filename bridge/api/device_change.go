@@ -81,7 +81,7 @@ func (a *API) addDeviceChanges() {
 const mergePatch = "application/merge-patch+json"
 
 type patchDeviceInput struct {
-	changeDeviceInput
+	ChangeDeviceInput
 	Body DevicePatch
 }
 
@@ -129,7 +129,7 @@ type DeviceReplacement struct {
 }
 
 type putDeviceInput struct {
-	changeDeviceInput
+	ChangeDeviceInput
 	IfNoneMatch string `header:"If-None-Match" maxLength:"10" enum:"*" doc:"*: only create"`
 	Body        DeviceReplacement
 }

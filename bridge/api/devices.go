@@ -135,7 +135,8 @@ func mayCreate(app *auth.App, id auth.DeviceID, labels map[string]string) error 
 	return huma.Error403Forbidden("app " + app.Name + " may only create devices of its own filter: " + strings.Join(app.Devices, ", "))
 }
 
-type deviceParam struct {
+// DeviceParam is the device that a path names.
+type DeviceParam struct {
 	ID string `path:"id" doc:"Device id" example:"IMEI:356726104408422" maxLength:"100"`
 }
 
@@ -145,7 +146,7 @@ type oneDevice struct {
 }
 
 type getDeviceInput struct {
-	deviceParam
+	DeviceParam
 	IfNoneMatch
 }
 
@@ -164,12 +165,13 @@ func (a *API) getDevice(ctx context.Context, in *getDeviceInput) (*oneDevice, er
 	return &oneDevice{entityTag(d.Revision()), shown}, nil
 }
 
-type changeDeviceInput struct {
-	deviceParam
+// ChangeDeviceInput is a change of a device, and its condition.
+type ChangeDeviceInput struct {
+	DeviceParam
 	IfMatch
 }
 
-func (a *API) deleteDevice(ctx context.Context, in *changeDeviceInput) (*struct{}, error) {
+func (a *API) deleteDevice(ctx context.Context, in *ChangeDeviceInput) (*struct{}, error) {
 	return nil, a.change(ctx, in, func(d *auth.Device, revision int64) error {
 		return a.registry.DeleteDevice(ctx, d.ID, revision)
 	})
@@ -178,7 +180,7 @@ func (a *API) deleteDevice(ctx context.Context, in *changeDeviceInput) (*struct{
 // change finds a device, holds it against the condition and has f change that
 // revision. Where the app sees the device for its labels, it may not change
 // one that has lost them meanwhile: then it is looked at anew.
-func (a *API) change(ctx context.Context, in *changeDeviceInput, f func(d *auth.Device, revision int64) error) error {
+func (a *API) change(ctx context.Context, in *ChangeDeviceInput, f func(d *auth.Device, revision int64) error) error {
 	for {
 		d, err := a.knownDevice(ctx, in.ID)
 		if err != nil {

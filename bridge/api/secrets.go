@@ -34,7 +34,7 @@ func (a *API) addSecrets() {
 }
 
 type rotateInput struct {
-	changeDeviceInput
+	ChangeDeviceInput
 	Body RotationInput
 }
 
@@ -44,7 +44,7 @@ func (a *API) rotateSecret(ctx context.Context, in *rotateInput) (*oneDevice, er
 		return nil, err
 	}
 	out := &oneDevice{}
-	err = a.change(ctx, &in.changeDeviceInput, func(d *auth.Device, revision int64) error {
+	err = a.change(ctx, &in.ChangeDeviceInput, func(d *auth.Device, revision int64) error {
 		stored, secret, err := a.registry.Rotate(ctx, d.ID, revision, auth.Rotation{Secret: in.Body.Secret, Window: window, After: in.Body.After})
 		if err != nil {
 			return err
@@ -71,14 +71,14 @@ func parseWindow(location, text string) (time.Duration, error) {
 }
 
 type revokeInput struct {
-	changeDeviceInput
+	ChangeDeviceInput
 	Which string `path:"which" enum:"new,old,all" doc:"new: the newest; old: the one before it; all: every one"`
 }
 
 func (a *API) revokeSecret(ctx context.Context, in *revokeInput) (*oneDevice, error) {
 	which := map[string]auth.Which{"new": auth.NewSecret, "old": auth.OldSecret, "all": auth.AllSecrets}[in.Which]
 	out := &oneDevice{}
-	err := a.change(ctx, &in.changeDeviceInput, func(d *auth.Device, revision int64) error {
+	err := a.change(ctx, &in.ChangeDeviceInput, func(d *auth.Device, revision int64) error {
 		stored, err := a.registry.RevokeSecret(ctx, d.ID, revision, which)
 		out.ETag, out.Body = entityTag(stored.Revision()), showDevice(&stored)
 		return err
