@@ -165,7 +165,11 @@ func (a *API) putDevice(ctx context.Context, in *putDeviceInput) (*putDevice, er
 	if done[0].Err != nil {
 		return nil, done[0].Err
 	}
-	out := &putDevice{Status: http.StatusOK, ETag: entityTag(done[0].After.Revision()), Body: showDevice(&done[0].After)}
+	stored := &done[0].After
+	if !done[0].Changed {
+		stored = done[0].Before // with its own time
+	}
+	out := &putDevice{Status: http.StatusOK, ETag: entityTag(stored.Revision()), Body: showDevice(stored)}
 	out.Body.Secret = generated
 	if done[0].Before == nil {
 		out.Status, out.Location = http.StatusCreated, "/v1/devices/"+string(id)
