@@ -25,9 +25,12 @@ type attribute struct {
 // edit is a change of one device.
 type edit func(*auth.Device)
 
-// attributes are all there are, in the order of an export.
-func attributes() []attribute {
-	return []attribute{
+// attributeList are all attributes there are, in the order of an export. It is
+// made once for many devices.
+type attributeList []attribute
+
+func attributes() attributeList {
+	return attributeList{
 		textAttribute("name", func(d *auth.Device) *string { return &d.Name }),
 		textAttribute("iccid", func(d *auth.Device) *string { return &d.ICCID }),
 		textAttribute("msisdn", func(d *auth.Device) *string { return &d.MSISDN }),
@@ -40,13 +43,14 @@ func attributes() []attribute {
 	}
 }
 
-func attributeOf(name string) (attribute, bool) {
-	for _, a := range attributes() {
-		if a.name == name {
-			return a, true
+// named gives nil if there is none of that name.
+func (l attributeList) named(name string) *attribute {
+	for i := range l {
+		if l[i].name == name {
+			return &l[i]
 		}
 	}
-	return attribute{}, false
+	return nil
 }
 
 func textAttribute(name string, of func(*auth.Device) *string) attribute {
@@ -201,12 +205,12 @@ type fieldChange struct {
 }
 
 // differences are the attributes in which two devices differ; before is nil for a new one.
-func differences(before, after *auth.Device) []fieldChange {
+func (l attributeList) differences(before, after *auth.Device) []fieldChange {
 	if before == nil {
 		before = &auth.Device{}
 	}
 	var changes []fieldChange
-	for _, a := range attributes() {
+	for _, a := range l {
 		if from, to := a.get(before), a.get(after); !reflect.DeepEqual(from, to) {
 			changes = append(changes, fieldChange{a.name, from, to})
 		}

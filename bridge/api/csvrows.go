@@ -10,6 +10,7 @@ import (
 // cell has no line ends: nothing of a device does).
 type cellRows struct {
 	lines  *lineReader
+	known  attributeList
 	names  []string // of the columns; nil: the header is still to be read
 	comma  byte
 	cells  []string
@@ -43,8 +44,8 @@ func (c *cellRows) readCells(r *row, text string) (err error) {
 	var faults []string
 	for i, name := range c.names {
 		cell := c.cells[i]
-		err := r.set(name,
-			func(a attribute) (edit, error) { return a.cell(cell) },
+		err := r.set(c.known, name,
+			func(a *attribute) (edit, error) { return a.cell(cell) },
 			func() (string, error) { return cell, nil })
 		if err != nil {
 			faults = append(faults, name+": "+err.Error())

@@ -89,7 +89,7 @@ func (a *API) nextOf(ctx context.Context, found source) (*auth.Device, error) {
 func newExportWriter(format string, w http.ResponseWriter) exportWriter {
 	lines := newNDJSONWriter(w)
 	if format == formatCSV {
-		return &csvExport{lines, csv.NewWriter(lines.buf), nil}
+		return &csvExport{lines, csv.NewWriter(lines.buf), attributes(), nil}
 	}
 	return &objectExport{lines}
 }
@@ -120,12 +120,13 @@ type exported struct {
 type csvExport struct {
 	*ndjsonWriter
 	csv   *csv.Writer
+	known attributeList
 	cells []string
 }
 
 func (c *csvExport) begin() error {
 	names := []string{"id"}
-	for _, a := range attributes() {
+	for _, a := range c.known {
 		names = append(names, a.name)
 	}
 	return c.csv.Write(names)
@@ -133,7 +134,7 @@ func (c *csvExport) begin() error {
 
 func (c *csvExport) device(d *auth.Device) error {
 	c.cells = append(c.cells[:0], string(d.ID))
-	for _, a := range attributes() {
+	for _, a := range c.known {
 		c.cells = append(c.cells, a.show(d))
 	}
 	return c.csv.Write(c.cells)

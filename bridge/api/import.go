@@ -105,11 +105,11 @@ func (in *importParams) format() (string, error) {
 }
 
 func newRowReader(format string, body io.Reader) rowReader {
-	if lines := newLineReader(body); format == formatCSV {
-		return &cellRows{lines: lines}
-	} else {
-		return &objectRows{lines}
+	lines := newLineReader(body)
+	if format == formatCSV {
+		return &cellRows{lines: lines, known: attributes()}
 	}
+	return &objectRows{lines, attributes()}
 }
 
 // flowing gives each read its own time, in place of one for the whole body.

@@ -145,7 +145,7 @@ func (p *importPart) count(one *row, c *auth.DeviceChange) error {
 		}
 		return p.run.out.write(importSecret{one.line, string(one.id), secret})
 	}
-	changes := differences(c.Before, &c.After)
+	changes := attributes().differences(c.Before, &c.After)
 	if c.NewSecret {
 		changes = append(changes, fieldChange{Field: "secret", To: "new"})
 	}

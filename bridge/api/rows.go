@@ -26,7 +26,7 @@ type rowReader interface{ next() (row, error) }
 var errHeader = errors.New("header")
 
 // set takes an attribute, the id or the secret from one value.
-func (r *row) set(name string, given func(attribute) (edit, error), text func() (string, error)) error {
+func (r *row) set(known attributeList, name string, given func(*attribute) (edit, error), text func() (string, error)) error {
 	switch name {
 	case "id":
 		value, err := text()
@@ -42,8 +42,8 @@ func (r *row) set(name string, given func(attribute) (edit, error), text func() 
 		r.secret = value
 		return err
 	}
-	a, ok := attributeOf(name)
-	if !ok {
+	a := known.named(name)
+	if a == nil {
 		return errors.New("there is no such field; there are " + strings.Join(columns(), ", "))
 	}
 	e, err := given(a)
@@ -61,7 +61,10 @@ func columns() []string {
 }
 
 // objectRows are JSON objects, one a line.
-type objectRows struct{ lines *lineReader }
+type objectRows struct {
+	lines *lineReader
+	known attributeList
+}
 
 func (o *objectRows) next() (row, error) {
 	text, fault, err := o.lines.next()
@@ -70,20 +73,20 @@ func (o *objectRows) next() (row, error) {
 	}
 	r := row{line: o.lines.line, fault: fault}
 	if fault == nil {
-		r.fault = r.readObject(text)
+		r.fault = r.readObject(o.known, text)
 	}
 	return r, nil
 }
 
-func (r *row) readObject(text []byte) error {
+func (r *row) readObject(known attributeList, text []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
 		return errors.New("want one JSON object a line")
 	}
 	var faults []string
 	for name, value := range fields {
-		err := r.set(name,
-			func(a attribute) (edit, error) { return a.json(value) },
+		err := r.set(known, name,
+			func(a *attribute) (edit, error) { return a.json(value) },
 			func() (string, error) { return read[string](value, "a string") })
 		if err != nil {
 			faults = append(faults, fmt.Sprintf("%.64s: %v", name, err))
