@@ -162,6 +162,8 @@ func (r *Registry) readDevices(ctx context.Context, ids []DeviceID) ([]held, err
 	for i, id := range ids {
 		keys[i] = r.keys.device(id)
 	}
+	ctx, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
 	hashes, err := r.readHashes(ctx, keys)
 	if err != nil {
 		return nil, err
