@@ -284,3 +284,23 @@ func TestAppIsSet(t *testing.T) {
 	s.run(0, "app", "rotate-key", "dashboard", "--json")
 	s.run(1, "device", "list", "--key", made[1])
 }
+
+// The bar is written over itself, and taken away before other lines.
+func TestImportBar(t *testing.T) {
+	var out bytes.Buffer
+	b := newImportBar(&out, 200, true)
+	b.show(7)
+	if out.Len() != 0 {
+		t.Errorf("%q on what is no terminal", &out)
+	}
+	b.w = &out
+	if _, err := b.reading(strings.NewReader(strings.Repeat("x", 100))).Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	b.show(7)
+	b.clear()
+	b.clear()
+	if want := "\rchecking [###############               ]  50 %, 7 rows\r\x1b[K"; out.String() != want {
+		t.Errorf("%q, want %q", &out, want)
+	}
+}
