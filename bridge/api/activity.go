@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"m2mbridge/auth"
@@ -76,7 +77,7 @@ func (a *API) showDevices(ctx context.Context, app *auth.App, devices []auth.Dev
 	if a.activities != nil {
 		all, err := a.activities.Look(ctx, ids)
 		if err != nil {
-			return nil, err
+			return nil, notLooked("activity", err)
 		}
 		for i := range all {
 			shown[i].LastSeen, shown[i].Counters = all[i].LastSeen, &all[i].Counters
@@ -85,7 +86,7 @@ func (a *API) showDevices(ctx context.Context, app *auth.App, devices []auth.Dev
 	if a.presences != nil && app.Has(auth.ScopeUplinkRead) {
 		all, err := a.presences.Look(ctx, ids)
 		if err != nil {
-			return nil, err
+			return nil, notLooked("presence", err)
 		}
 		for i := range all {
 			shown[i].Presence = all[i]
@@ -102,8 +103,13 @@ func (a *API) showWhole(ctx context.Context, app *auth.App, d auth.Device) (Devi
 	}
 	if a.values != nil && app.Has(auth.ScopeUplinkRead) {
 		if shown[0].Values, err = a.values.Values(ctx, d.ID); err != nil {
-			return Device{}, err
+			return Device{}, notLooked("values", err)
 		}
 	}
 	return shown[0], nil
+}
+
+// notLooked is an answer of 503: all that is looked up is in Redis.
+func notLooked(what string, err error) error {
+	return fmt.Errorf("look up %s: %w: %w", what, auth.ErrUnavailable, err)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"strings"
 
 	"m2mbridge/auth"
@@ -195,25 +194,4 @@ func readBool(text string) (*bool, error) {
 		return nil, fmt.Errorf("%.32q is neither true nor false", text)
 	}
 	return &value, nil
-}
-
-// fieldChange is what becomes of one attribute.
-type fieldChange struct {
-	Field string `json:"field"`
-	From  any    `json:"from,omitempty"`
-	To    any    `json:"to,omitempty"`
-}
-
-// differences are the attributes in which two devices differ; before is nil for a new one.
-func (l attributeList) differences(before, after *auth.Device) []fieldChange {
-	if before == nil {
-		before = &auth.Device{}
-	}
-	var changes []fieldChange
-	for _, a := range l {
-		if from, to := a.get(before), a.get(after); !reflect.DeepEqual(from, to) {
-			changes = append(changes, fieldChange{a.name, from, to})
-		}
-	}
-	return changes
 }
