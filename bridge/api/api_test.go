@@ -79,12 +79,14 @@ func TestOpenAPIDocument(t *testing.T) {
 	if contains(got.body, "http://") || contains(got.body, "https://example.com/schemas") {
 		t.Error("the document refers to the outside")
 	}
-	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 1 { // huma's own ErrorModel says so of its errors
+	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 3 { // huma's own ErrorModel says so of its errors; an app's patch may clear its devices, in either media type
 		t.Errorf("%d lists may be null", n)
 	}
 	for path, methods := range map[string]string{
-		"/v1/devices": "get post", "/v1/devices/{id}": "get delete", "/v1/apps": "get post", "/v1/apps/{name}": "get delete",
-		"/v1/sessions": "get", "/v1/sessions/{app}/{clientId}": "get delete",
+		"/v1/devices": "get post", "/v1/devices/{id}": "get patch put delete", "/v1/apps": "get post", "/v1/apps/{name}": "get patch put delete",
+		"/v1/devices/{id}/secrets": "post", "/v1/devices/{id}/secrets/{which}": "delete", "/v1/devices/import": "post", "/v1/devices/export": "get",
+		"/v1/apps/{name}/key": "post",
+		"/v1/sessions":        "get", "/v1/sessions/{app}/{clientId}": "get delete",
 		"/v1/uplinks": "get", "/v1/rejects": "get", "/v1/events": "get", "/v1/live": "get", "/v1/explain": "post",
 	} {
 		for method := range strings.FieldsSeq(methods) {

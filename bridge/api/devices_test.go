@@ -158,7 +158,8 @@ func TestAppsAreManagedByAdminOnly(t *testing.T) {
 		if !contains(got.body, "body.scopes[0]") {
 			t.Errorf("got %s", got.body)
 		}
-		for _, r := range [][2]string{{"POST", "/v1/apps"}, {"GET", "/v1/apps"}, {"GET", "/v1/apps/dashboard"}, {"DELETE", "/v1/apps/dashboard"}} {
+		for _, r := range [][2]string{{"POST", "/v1/apps"}, {"GET", "/v1/apps"}, {"GET", "/v1/apps/dashboard"}, {"DELETE", "/v1/apps/dashboard"},
+			{"PATCH", "/v1/apps/dashboard"}, {"PUT", "/v1/apps/dashboard"}, {"POST", "/v1/apps/dashboard/key"}} {
 			if got := a.want(http.StatusForbidden, key, r[0], r[1], "", nil); !contains(got.body, "scope admin") {
 				t.Errorf("%v: %s", r, got.body)
 			}

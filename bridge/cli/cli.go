@@ -35,8 +35,8 @@ type CLI struct {
 	Serve  Serve     `cmd:"" help:"Run the bridge."`
 	Config ConfigCmd `cmd:"" help:"Print the whole effective configuration of serve as a TOML file, secrets starred."`
 
-	Device  Device  `cmd:"" help:"Add, show, list and remove devices."`
-	App     App     `cmd:"" help:"Add, list and remove apps."`
+	Device  Device  `cmd:"" help:"Add, search, change, import and export devices."`
+	App     App     `cmd:"" help:"Add, list, change and remove apps."`
 	Session Session `cmd:"" help:"List, show and remove MQTT sessions of apps."`
 	Token   Token   `cmd:"" help:"Print the message token of a body, or find out why one does not match."`
 	Send    Send    `cmd:"" help:"Send one uplink as a device and print the exchange."`

@@ -53,28 +53,35 @@ type request struct {
 	path   string // not escaped
 	query  url.Values
 	header http.Header
-	body   any // nil: none
+	body   any       // nil: none
+	stream io.Reader // in place of body, of the Content-Type in header; nil: none
 }
 
 // call makes a request and gives its answer's body as it came; nil for none.
 func (c *apiClient) call(ctx context.Context, r request) (json.RawMessage, error) {
+	body, _, err := c.exchange(ctx, r)
+	return body, err
+}
+
+// exchange is call with the answer's header.
+func (c *apiClient) exchange(ctx context.Context, r request) (json.RawMessage, http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiLimit)
 	defer cancel()
 	resp, err := c.open(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read answer of %s: %w", c.base, err)
+		return nil, nil, fmt.Errorf("read answer of %s: %w", c.base, err)
 	}
-	return body, nil
+	return body, resp.Header, nil
 }
 
 // open makes a request; a status that is no success is an error.
 func (c *apiClient) open(ctx context.Context, r request) (*http.Response, error) {
-	var body io.Reader
+	body := r.stream
 	if r.body != nil {
 		text, err := json.Marshal(r.body)
 		if err != nil {
@@ -92,7 +99,7 @@ func (c *apiClient) open(ctx context.Context, r request) (*http.Response, error)
 		req.Header[name] = values
 	}
 	req.Header.Set("Authorization", "Bearer "+c.key)
-	if body != nil {
+	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
