@@ -18,6 +18,7 @@ import (
 	"m2mbridge/bridge/ingest"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/store"
+	"m2mbridge/bridge/trace"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 )
@@ -29,6 +30,7 @@ type Bridge struct {
 	log       *slog.Logger
 	store     *store.Store
 	registry  *auth.Registry
+	trace     *trace.Trace // nil: no steps are kept
 	uplinks   *uplink.Service
 	fanout    *fanout.Fanout
 	sessions  *session.Keeper
@@ -84,6 +86,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	if err != nil {
 		return fmt.Errorf("make registry: %w", err)
 	}
+	b.trace = b.newTrace(keys)
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
@@ -103,9 +106,9 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		HeaderTimeout: b.cfg.HTTPHeaderTimeout, ReadTimeout: b.cfg.HTTPReadTimeout, IdleTimeout: b.cfg.HTTPIdleTimeout,
 		Metrics: metrics,
 	})
-	metrics.MustRegister(newCollector(b.registry, b.broker))
+	metrics.MustRegister(newCollector(b.registry, b.broker, b.trace))
 	b.api, err = api.New(api.Config{
-		Registry: b.registry, Sessions: b.sessions, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
+		Registry: b.registry, Sessions: b.sessions, Trace: b.trace, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
 		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
 		Metrics: metrics, Log: b.log, Version: Version(),
 	})
@@ -121,6 +124,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("store", b.store.Run)
 	workers.run("registry", b.registry.Run)
 	workers.run("uplinks", b.uplinks.Run)
+	if b.trace != nil {
+		workers.run("trace", b.trace.Run)
+	}
 	workers.run("sessions", b.watch.Run)
 	workers.run("mqtt", b.broker.Run) // saves what the edges leave, when they have stopped
 	tailing := make(chan struct{})

@@ -11,6 +11,7 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/bridge/session"
+	"m2mbridge/bridge/trace"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 	"m2mbridge/senml"
@@ -23,6 +24,7 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 		profile = senml.Strict
 	}
 	return uplink.Config{
+		Trace:  b.tracer(),
 		Client: b.store.Client, Keys: keys, Registry: b.registry, Log: b.log,
 		SenML: senml.Options{Profile: profile},
 		Once:  uplink.Once(c.Once), Window: c.OnceWindow, Tolerance: c.Tolerance,
@@ -40,7 +42,7 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 	return broker.Config{
 		Registry: b.registry, Log: b.log, TLS: tlsConfig,
 		Submit: b.submit, Reject: b.rejectMQTT,
-		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap,
+		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap, OnDelivered: b.onDelivered(),
 		SessionExpiry: c.SessionExpiry,
 		MaxPacket:     int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,
 		ShutdownGrace: grace,
@@ -105,6 +107,9 @@ func (b *Bridge) rejectMQTT(r broker.Refusal) {
 		Device: string(r.Device), Via: uplink.MQTT, At: time.Now(),
 		Reason: r.Reason, Detail: detail, Remote: r.Remote, Body: r.Body,
 	})
+	if b.trace != nil && r.Device != "" {
+		b.trace.Note(r.Device, trace.Claimed, trace.Connection, "refused: "+r.Reason+", from "+r.Remote)
+	}
 }
 
 // cacheBytes is the registry's bound; there 0 is the default, here none.

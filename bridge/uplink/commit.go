@@ -132,6 +132,7 @@ func (l *lane) flush(batch []entry) {
 		return
 	}
 	l.stored.succeeded()
+	l.trace(batch, answers) // before anybody can be given what it stored
 	l.announce(prev, batch, answers)
 	for i := range batch {
 		batch[i].settle(answers[i])

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/trace"
 	"m2mbridge/senml"
 )
 
@@ -86,7 +87,8 @@ type uplink struct {
 	fixesTime  bool    // the pack says when it was taken, so a repeat can be told
 	heartbeat  bool    // base fields only: nothing to publish
 
-	args args // of the commit script
+	args  args          // of the commit script
+	trace trace.Message // for Config.Trace
 }
 
 // decode parses the pack and checks each record.
