@@ -85,7 +85,7 @@ func TestOpenAPIDocument(t *testing.T) {
 	for path, methods := range map[string]string{
 		"/v1/devices": "get post", "/v1/devices/{id}": "get delete", "/v1/apps": "get post", "/v1/apps/{name}": "get delete",
 		"/v1/sessions": "get", "/v1/sessions/{app}/{clientId}": "get delete",
-		"/v1/uplinks": "get", "/v1/rejects": "get", "/v1/events": "get", "/v1/live": "get", "/v1/explain": "post",
+		"/v1/uplinks": "get", "/v1/rejects": "get", "/v1/events": "get", "/v1/live": "get", "/v1/trace": "get", "/v1/explain": "post",
 	} {
 		for method := range strings.FieldsSeq(methods) {
 			op, ok := doc.Paths[path][method]

@@ -54,8 +54,10 @@ func TestTheLastStepsAreKept(t *testing.T) {
 			m.Detail = strings.Repeat("é", maxDetail)
 			tr.Message(m)
 		},
-		"notes":     func(tr *Trace, i int) { tr.Note(imei, Proven, SMS, fmt.Sprint(strings.Repeat("x", i%200), i)) },
-		"delivered": func(tr *Trace, i int) { tr.Delivered(&Delivery{Device: imei, Topic: "events/IMEI/1/sms", Subscribers: i}) },
+		"notes": func(tr *Trace, i int) { tr.Note(imei, Proven, SMS, fmt.Sprint(strings.Repeat("x", i%200), i)) },
+		"delivered": func(tr *Trace, i int) {
+			tr.Delivered(&Delivery{Device: imei, Topic: "events/IMEI/1/sms", Subscribers: i})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := alone(1 << 20)
