@@ -92,6 +92,7 @@ type Trace struct {
 	wanted map[auth.DeviceID]*want // by anybody, here or elsewhere
 	asked  map[auth.DeviceID]*ask  // by this node's followers
 	broken bool                    // Redis did not take the last steps
+	missed bool                    // announcements may have been
 }
 
 const maxShards = 16

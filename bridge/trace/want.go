@@ -44,8 +44,9 @@ func (t *Trace) want(id auth.DeviceID) {
 	t.nudge()
 }
 
-// changed has all be written again when Redis may have lost it; who has it
-// knows the numbers.
+// changed comes to terms with announcements that were missed, and steps that
+// Redis may have lost: what is followed here is announced again, and all is
+// written again; readers know the numbers.
 func (t *Trace) changed(c auth.Change) {
 	if c.Kind != auth.ChangeAll {
 		return
@@ -55,6 +56,10 @@ func (t *Trace) changed(c auth.Change) {
 	for _, w := range t.wanted {
 		w.sent, w.renewed = 0, true
 	}
+	for _, a := range t.asked {
+		a.announced = time.Time{}
+	}
+	t.missed = true
 	t.nudge()
 }
 
@@ -76,6 +81,9 @@ func (t *Trace) Run(ctx context.Context) error {
 			t.lapse()
 			t.renew(ctx)
 		case <-t.work:
+			if t.hasMissed() {
+				t.renew(ctx)
+			}
 			t.tell(ctx)
 			select {
 			case <-ctx.Done():
@@ -84,6 +92,13 @@ func (t *Trace) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (t *Trace) hasMissed() (missed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	missed, t.missed = t.missed, false
+	return missed
 }
 
 // lapse forgets what nobody follows any more.
