@@ -36,6 +36,6 @@ func (b *Bridge) onDelivered() func(*broker.Message, int) {
 		if m.Device == "" || strings.HasPrefix(m.Topic, "rejects/") {
 			return
 		}
-		b.trace.Delivered(&trace.Delivery{Device: m.Device, Topic: m.Topic, ID: m.ID.String(), Subscribers: subscribers})
+		b.trace.Delivered(&trace.Delivery{Device: m.Device, Topic: m.Topic, MS: m.ID.MS, Seq: m.ID.Seq, Subscribers: subscribers})
 	}
 }

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -112,12 +113,21 @@ func appendRemote(b []byte, remote string) []byte {
 
 func appendDelivered(b []byte, d *Delivery, at time.Time) []byte {
 	b = appendHead(b, recordDelivered, 0, 1, at)
-	b = appendText(b, d.ID, 2*maxWord)
+	b = appendID(b, d.MS, d.Seq)
 	b = binary.AppendUvarint(b, uint64(d.Subscribers))
 	if strings.HasPrefix(d.Topic, topUplinks) { // the device's own, there is no other
 		return append(b, 0)
 	}
 	return appendText(b, d.Topic, maxDetail)
+}
+
+// appendID is appendText of a stream id.
+func appendID(b []byte, ms, seq uint64) []byte {
+	from := len(b)
+	b = strconv.AppendUint(append(b, 0), ms, 10)
+	b = strconv.AppendUint(append(b, '-'), seq, 10)
+	b[from] = byte(len(b) - from - 1)
+	return b
 }
 
 const topUplinks = "uplinks/"

@@ -57,14 +57,17 @@ type list struct {
 	blocks      int // that its slots hold
 }
 
+// slot is a device. What recording looks at is here and close together: each
+// line of memory that it touches costs about as much as all else it does.
 type slot struct {
-	id             [maxID]byte
-	length         uint8 // of the id
-	list           uint8
-	steps, blocks  uint16
-	oldest, newest ref // blocks
-	later, earlier ref // slots
 	hash           uint64
+	later, earlier ref    // slots
+	oldest, newest ref    // blocks
+	used, fresh    uint16 // bytes and steps in the newest block
+	steps, blocks  uint16
+	list           uint8
+	length         uint8 // of the id
+	id             [maxID]byte
 }
 
 func (sh *shard) slot(r ref) *slot { return &sh.slots[r-1] }
@@ -95,16 +98,18 @@ func (sh *shard) add(hash uint64, id auth.DeviceID, standing Standing, rec []byt
 		}
 	}
 	sh.touch(r, standing)
-	b := sh.room(r, len(rec))
+	s := sh.slot(r)
+	b := sh.room(r, s, len(rec))
 	if b == nil {
 		return false
 	}
 	seal(rec, sh.n)
 	sh.n += uint64(rec[2])
-	used := b.used()
-	copy(b[blockHead+used:], rec)
-	b.set(used+len(rec), b.steps()+int(rec[2]))
-	sh.slot(r).steps += uint16(rec[2])
+	copy(b[blockHead+s.used:], rec)
+	s.used += uint16(len(rec))
+	s.fresh += uint16(rec[2])
+	s.steps += uint16(rec[2])
+	b.set(s.used, s.fresh)
 	if _, followed = sh.followed[hash]; followed {
 		sh.followed[hash] = true
 	}
@@ -235,9 +240,9 @@ func (b block) used() int       { return int(binary.LittleEndian.Uint16(b[4:])) 
 func (b block) steps() int      { return int(binary.LittleEndian.Uint16(b[6:])) }
 func (b block) records() []byte { return b[blockHead : blockHead+b.used()] }
 
-func (b block) set(used, steps int) {
-	binary.LittleEndian.PutUint16(b[4:], uint16(used))
-	binary.LittleEndian.PutUint16(b[6:], uint16(steps))
+func (b block) set(used, steps uint16) {
+	binary.LittleEndian.PutUint16(b[4:], used)
+	binary.LittleEndian.PutUint16(b[6:], steps)
 }
 
 func (sh *shard) block(r ref) block {
@@ -248,12 +253,9 @@ func (sh *shard) block(r ref) block {
 
 // room gives the block that the next n bytes of a device go into; nil if there
 // is no memory at all.
-func (sh *shard) room(r ref, n int) block {
-	s := sh.slot(r)
-	if s.newest != 0 {
-		if b := sh.block(s.newest); blockHead+b.used()+n <= blockBytes {
-			return b
-		}
+func (sh *shard) room(r ref, s *slot, n int) block {
+	if s.newest != 0 && blockHead+int(s.used)+n <= blockBytes {
+		return sh.block(s.newest)
 	}
 	b := sh.take(r)
 	if b == 0 {
@@ -264,7 +266,7 @@ func (sh *shard) room(r ref, n int) block {
 	} else {
 		s.oldest = b
 	}
-	s.newest = b
+	s.newest, s.used, s.fresh = b, 0, 0
 	s.blocks++
 	sh.active[s.list].blocks++
 	fresh := sh.block(b)

@@ -60,7 +60,8 @@ type Message struct {
 // Delivery is a message of a stream on its way to subscribers of this node.
 type Delivery struct {
 	Device      auth.DeviceID
-	Topic, ID   string
+	Topic       string
+	MS, Seq     uint64 // its stream id, <MS>-<Seq>
 	Subscribers int
 }
 

@@ -11,7 +11,7 @@ import (
 func TestStepsOfAMessage(t *testing.T) {
 	tr := alone(1 << 20)
 	tr.Message(accepted(imei, 3))
-	tr.Delivered(&Delivery{Device: imei, Topic: "uplinks/IMEI/356726104408422", ID: "1700000000000-3", Subscribers: 2})
+	tr.Delivered(&Delivery{Device: imei, Topic: "uplinks/IMEI/356726104408422", MS: 1700000000000, Seq: 3, Subscribers: 2})
 	tr.Message(refused(imei, Claimed))
 	tr.Note(imei, Claimed, Connection, "connected")
 	steps := tr.kept(imei)
@@ -237,7 +237,7 @@ func TestTextsAreCutBetweenRunes(t *testing.T) {
 
 func TestRecordingDoesNotAllocate(t *testing.T) {
 	tr := alone(1 << 20)
-	m, d := accepted(uuid, 1), &Delivery{Device: uuid, Topic: "uplinks/DVNUUID/x", ID: "1-1", Subscribers: 1}
+	m, d := accepted(uuid, 1), &Delivery{Device: uuid, Topic: "uplinks/DVNUUID/x", MS: 1, Seq: 1, Subscribers: 1}
 	tr.Message(m)
 	if n := testing.AllocsPerRun(1000, func() { tr.Message(m); tr.Delivered(d) }); n > 0.1 { // a chunk at times
 		t.Errorf("%v allocations", n)
