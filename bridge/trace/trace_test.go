@@ -114,8 +114,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		if st := tr.Stats(); st.Bytes != 0 {
 			t.Errorf("%d bytes are taken at the start", st.Bytes)
 		}
-		for i := range 60_000 {
-			tr.Message(accepted(invented(i%30_000), i))
+		for i := range 20_000 {
+			tr.Message(accepted(invented(i%10_000), i))
 			tr.Message(refused(invented(i), Known))
 			for range i % 7 {
 				tr.Message(accepted(invented(i%100), i))
