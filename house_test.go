@@ -28,9 +28,9 @@ var house = []struct {
 	{"docker", nil},                          // tests only
 	{"bridge/e2e", []string{"bridge/fleet"}}, // tests only, of the built program
 	{"bridge/bench", []string{"bridge/fleet", "bridge/store", "auth", "senml"}},
-	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "auth", "senml"}},
-	{"bridge", []string{"bridge/api", "bridge/courier", "bridge/downlink", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/presence", "bridge/session", "bridge/store", "bridge/stream", "bridge/uplink", "broker", "auth", "senml"}},
-	{"bridge/api", []string{"bridge/explain", "bridge/session", "bridge/stream", "auth"}},
+	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "bridge/trace", "auth", "senml"}},
+	{"bridge", []string{"bridge/api", "bridge/courier", "bridge/downlink", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/presence", "bridge/session", "bridge/store", "bridge/stream", "bridge/trace", "bridge/uplink", "broker", "auth", "senml"}},
+	{"bridge/api", []string{"bridge/explain", "bridge/session", "bridge/stream", "bridge/trace", "auth"}},
 	{"bridge/explain", []string{"auth", "senml"}},
 	{"bridge/flags", nil},
 	{"bridge/fleet", nil},
@@ -40,7 +40,8 @@ var house = []struct {
 	{"bridge/presence", []string{"bridge/stream", "bridge/uplink", "broker", "auth"}},
 	{"bridge/stream", []string{"auth"}},
 	{"bridge/ingest", []string{"bridge/uplink"}},
-	{"bridge/uplink", []string{"bridge/downlink", "auth", "senml"}},
+	{"bridge/uplink", []string{"bridge/downlink", "bridge/trace", "auth", "senml"}},
+	{"bridge/trace", []string{"auth"}},
 	{"bridge/session", []string{"broker", "auth"}},
 	{"bridge/downlink", []string{"auth", "senml"}},
 	{"bridge/store", nil},

@@ -59,6 +59,7 @@ type Registry struct {
 
 	listening sync.Mutex
 	listeners []func(Change)
+	traces    []func(DeviceID)
 
 	loads, loadErrors, busy, drops atomic.Uint64
 }

@@ -239,6 +239,8 @@ func (r *Registry) changed(entry map[string]any) {
 	case kindApp:
 		r.apps.invalidate()
 		r.tell(Change{Kind: ChangeApp, App: id})
+	case kindTrace:
+		r.tellTrace(DeviceID(id))
 	}
 }
 

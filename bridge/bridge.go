@@ -22,6 +22,7 @@ import (
 	"m2mbridge/bridge/presence"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/store"
+	"m2mbridge/bridge/trace"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 )
@@ -33,6 +34,7 @@ type Bridge struct {
 	log       *slog.Logger
 	store     *store.Store
 	registry  *auth.Registry
+	trace     *trace.Trace // nil: no steps are kept
 	uplinks   *uplink.Service
 	downlinks *downlink.Service
 	courier   *courier.Courier
@@ -94,6 +96,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	}
 	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, MaxEvents: b.cfg.EventsMax, Log: b.log})
 	b.courier = courier.New(b.downlinks, b.log)
+	b.trace = b.newTrace(keys)
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
@@ -121,9 +124,9 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		HeaderTimeout: b.cfg.HTTPHeaderTimeout, ReadTimeout: b.cfg.HTTPReadTimeout, IdleTimeout: b.cfg.HTTPIdleTimeout,
 		Metrics: metrics,
 	})
-	metrics.MustRegister(newCollector(b.registry, b.broker))
+	metrics.MustRegister(newCollector(b.registry, b.broker, b.trace))
 	b.api, err = api.New(api.Config{
-		Registry: b.registry, Sessions: b.sessions, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
+		Registry: b.registry, Sessions: b.sessions, Trace: b.trace, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
 		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
 		AppRate: b.cfg.AppRate, Metrics: metrics, Log: b.log, Version: Version(),
 	})
@@ -142,6 +145,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("latest", b.latest.Run)
 	workers.run("downlinks", b.downlinks.Run)
 	workers.run("courier", b.courier.Run)
+	if b.trace != nil {
+		workers.run("trace", b.trace.Run)
+	}
 	workers.run("sessions", b.watch.Run)
 	workers.run("presence", b.presence.Run) // tells what the edges leave, too
 	workers.run("mqtt", b.broker.Run)       // saves what the edges leave, when they have stopped

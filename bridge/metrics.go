@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/trace"
 	"m2mbridge/broker"
 )
 
@@ -14,11 +15,12 @@ import (
 type collector struct {
 	registry *auth.Registry
 	broker   *broker.Broker
+	trace    *trace.Trace // nil: there is none
 	refused  *prometheus.Desc
 }
 
-func newCollector(r *auth.Registry, b *broker.Broker) *collector {
-	return &collector{r, b, prometheus.NewDesc("m2mbridge_mqtt_refused_total", "MQTT logins and publishes refused, by MQTT 5 reason code.", []string{"code"}, nil)}
+func newCollector(r *auth.Registry, b *broker.Broker, t *trace.Trace) *collector {
+	return &collector{r, b, t, prometheus.NewDesc("m2mbridge_mqtt_refused_total", "MQTT logins and publishes refused, by MQTT 5 reason code.", []string{"code"}, nil)}
 }
 
 // sample is one metric without labels.
@@ -35,7 +37,14 @@ func (c *collector) samples() []sample {
 	if r.LeaseValid {
 		lease = 1
 	}
+	var t trace.Stats
+	if c.trace != nil {
+		t = c.trace.Stats()
+	}
 	return []sample{
+		{"m2mbridge_trace_devices", "Devices whose last steps are remembered.", gauge, float64(t.Devices)},
+		{"m2mbridge_trace_bytes", "Memory of the steps, bounded by --trace-memory.", gauge, float64(t.Bytes)},
+		{"m2mbridge_trace_evictions_total", "Devices whose steps were forgotten for others'.", count, float64(t.Evicted)},
 		{"m2mbridge_registry_hits_total", "Devices found in the cache.", count, float64(r.Hits)},
 		{"m2mbridge_registry_misses_total", "Devices not found in the cache.", count, float64(r.Misses)},
 		{"m2mbridge_registry_loads_total", "Devices read from Redis.", count, float64(r.Loads)},

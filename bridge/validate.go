@@ -63,6 +63,7 @@ func (c *Config) checkRanges() error {
 		{"once-window", int64(c.OnceWindow), 1, 10000},
 		{"device-burst", int64(c.DeviceBurst), 0, unlimited},
 		{"device-cache", int64(c.DeviceCache), 0, unlimited},
+		{"trace-memory", int64(c.TraceMemory), 0, 1 << 40},
 	} {
 		switch {
 		case n.value < n.low:

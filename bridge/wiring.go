@@ -14,6 +14,7 @@ import (
 	"m2mbridge/bridge/latest"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/stream"
+	"m2mbridge/bridge/trace"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
 	"m2mbridge/senml"
@@ -26,6 +27,7 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 		profile = senml.Strict
 	}
 	return uplink.Config{
+		Trace:  b.tracer(),
 		Client: b.store.Client, Keys: keys, Registry: b.registry, Log: b.log,
 		SenML: senml.Options{Profile: profile},
 		Once:  uplink.Once(c.Once), Window: c.OnceWindow, Tolerance: c.Tolerance,
@@ -48,7 +50,7 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 		Submit: b.submit, Reject: b.rejectMQTT,
 		Presence: b.presence, Retained: b.presence.Retained,
 		Ready: b.courier.Ready, Taken: ingest.Taken,
-		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap,
+		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap, OnDelivered: b.onDelivered(),
 		SessionExpiry: c.SessionExpiry,
 		MaxPacket:     int(c.MaxPacket()), ReceiveMaximum: c.MQTTReceiveMaximum, MaxConnections: c.MQTTMaxConnections,
 		ShutdownGrace: grace,
@@ -128,6 +130,9 @@ func (b *Bridge) rejectMQTT(r broker.Refusal) {
 		Device: string(r.Device), Via: uplink.MQTT, At: time.Now(),
 		Reason: r.Reason, Detail: detail, Remote: r.Remote, Body: r.Body,
 	})
+	if b.trace != nil && r.Device != "" {
+		b.trace.Note(r.Device, trace.Claimed, trace.Connection, "refused: "+r.Reason+", from "+r.Remote)
+	}
 }
 
 // cacheBytes is the registry's bound; there 0 is the default, here none.

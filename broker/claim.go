@@ -144,6 +144,7 @@ func (g *group) give(c *claim) (*session, given) {
 		}
 		if sub.s.takes(f, c) {
 			g.turn = at + 1
+			g.b.tellDelivered(c.msg, 1)
 			if c.msg = nil; f.idAt == 0 {
 				g.settleLocked(c)
 			}

@@ -53,6 +53,10 @@ type Config struct {
 	Presence Presence
 	// Reject is told of refused logins, publishes to foreign topics and packets too large. It must not block.
 	Reject func(Refusal)
+	// OnDelivered is told when subscribers of this node were given a message as it
+	// came, or as a group's turn was, with how many. It must neither block nor call
+	// the broker. nil: nobody is.
+	OnDelivered func(m *Message, subscribers int)
 	// OnGap is told when a session missed messages. It must neither block nor call the broker.
 	OnGap func(Missed)
 

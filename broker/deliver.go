@@ -52,6 +52,7 @@ func (b *Broker) toApps(m *Message, touched []*conn) []*conn {
 	if match == nil {
 		return touched
 	}
+	subscribers := 0
 	for i := range match.targets {
 		t := &match.targets[i]
 		may, sure := b.mayRead(t.s.access.Load(), m)
@@ -59,16 +60,26 @@ func (b *Broker) toApps(m *Message, touched []*conn) []*conn {
 			continue
 		}
 		t.s.mu.Lock()
-		wrote := t.s.offer(m, t, sure)
+		given, wrote := t.s.offer(m, t, sure)
 		t.s.mu.Unlock()
+		if given {
+			subscribers++
+		}
 		if wrote {
 			touched = touch(touched, t.s.conn)
 		}
 	}
+	b.tellDelivered(m, subscribers)
 	for _, g := range match.groups {
 		g.poke()
 	}
 	return touched
+}
+
+func (b *Broker) tellDelivered(m *Message, subscribers int) {
+	if b.cfg.OnDelivered != nil && subscribers > 0 {
+		b.cfg.OnDelivered(m, subscribers)
+	}
 }
 
 // Wants tells cheaply whether anybody may be subscribed below a prefix such as "uplinks/".

@@ -35,22 +35,23 @@ func (o *outbox) init(c *Config, p *packets.Properties) {
 func (o *outbox) tooLarge(f *frame) bool { return o.maxSize > 0 && f.size() > int(o.maxSize) }
 
 // offer gives the session a message that is new in its stream, or has it read
-// that for itself: when there is no room, or it is not sure that it may. It is
-// false if nothing was written. Called with session.mu held.
-func (s *session) offer(m *Message, t *target, sure bool) bool {
+// that for itself: when there is no room, or it is not sure that it may. It says
+// whether m was given, and whether anything was written. Called with session.mu
+// held.
+func (s *session) offer(m *Message, t *target, sure bool) (given, wrote bool) {
 	l := s.outbox.lane(m.Stream)
 	if s.ended || l == nil || !l.live || !l.at.ID.Less(m.ID) {
-		return false
+		return false, false
 	}
 	if !sure {
 		l.leave(m)
 		s.askAgain()
-		return false
+		return false, false
 	}
 	if s.outbox.skips {
 		own, ok := s.matching(m, false)
 		if !ok {
-			return false
+			return false, false
 		}
 		t = &own
 	}
@@ -59,14 +60,14 @@ func (s *session) offer(m *Message, t *target, sure bool) bool {
 		l.leave(m)
 		l.miss(Gap{l.at.ID, m.ID, 1})
 		s.b.count.missed.Add(1)
-		return s.pump()
+		return false, s.pump()
 	}
 	if !s.send(f, flight{stream: int32(m.Stream), id: m.ID, n: m.N}) {
 		l.leave(m)
-		return false
+		return false, false
 	}
 	l.at = m.position()
-	return true
+	return true, true
 }
 
 // send writes f if window and connection have room.

@@ -41,6 +41,9 @@ func TestScopesArePerOperation(t *testing.T) {
 		{"GET", "/v1/live?kind=rejects&after=x", "reject.read"},
 		{"GET", "/v1/live?kind=events&after=x", "downlink.read uplink.read"},
 		{"GET", "/v1/live?after=x", "uplink.read downlink.read reject.read"},
+		{"GET", "/v1/live?kind=steps&device=" + imei1 + "&after=x", "device.read"},
+		{"GET", "/v1/live?device=" + imei1 + "&after=x", "uplink.read downlink.read reject.read device.read"},
+		{"GET", "/v1/trace?device=x", "device.read"},
 	} {
 		for _, s := range scopes {
 			got := a.call(keys[s], op.method, op.path, "")
@@ -142,7 +145,7 @@ func (a *testAPI) readEverything(key string) {
 		}
 	}
 	for _, d := range others {
-		for _, path := range []string{"/v1/uplinks?device=", "/v1/rejects?device=", "/v1/events?device=", "/v1/live?device="} {
+		for _, path := range []string{"/v1/uplinks?device=", "/v1/rejects?device=", "/v1/events?device=", "/v1/live?device=", "/v1/live?kind=steps&device=", "/v1/trace?device="} {
 			if got := a.call(key, "GET", path+d, ""); got.status != http.StatusForbidden {
 				a.t.Errorf("%s%s: %d %s", path, d, got.status, got.body)
 			}

@@ -20,6 +20,7 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/bridge/stream"
+	"m2mbridge/bridge/trace"
 )
 
 // Config is what an API needs.
@@ -28,7 +29,8 @@ type Config struct {
 	Client   redis.UniversalClient // reads the streams
 	Keys     auth.Keyspace
 
-	Sessions Sessions // nil: there is nothing at /v1/sessions
+	Sessions Sessions     // nil: there is nothing at /v1/sessions
+	Trace    *trace.Trace // nil: no steps of devices' messages are kept
 
 	// What devices are shown with; nil: without it.
 	Activities Activities
@@ -64,6 +66,7 @@ type API struct {
 	presences  Presences
 	values     Values
 
+	trace    *trace.Trace
 	reader   *stream.Reader
 	keys     auth.Keyspace
 	canStore func(context.Context) error
@@ -91,7 +94,7 @@ const (
 // New makes an API with all its operations. It asks nothing of Redis.
 func New(c Config) (*API, error) {
 	a := &API{
-		registry: c.Registry, sessions: c.Sessions, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
+		registry: c.Registry, sessions: c.Sessions, trace: c.Trace, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
 		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
 		activities: c.Activities, presences: c.Presences, values: c.Values,
 		mux: http.NewServeMux(),
@@ -121,6 +124,7 @@ func New(c Config) (*API, error) {
 	}
 	a.addStreams()
 	a.addLive()
+	a.addTrace()
 	a.addExplain()
 	a.addHealth(c.Metrics)
 	return a, a.addDocument()

@@ -87,7 +87,7 @@ func TestOpenAPIDocument(t *testing.T) {
 		"/v1/devices/{id}/secrets": "post", "/v1/devices/{id}/secrets/{which}": "delete", "/v1/devices/import": "post", "/v1/devices/export": "get",
 		"/v1/apps/{name}/key": "post",
 		"/v1/sessions":        "get", "/v1/sessions/{app}/{clientId}": "get delete",
-		"/v1/uplinks": "get", "/v1/rejects": "get", "/v1/events": "get", "/v1/live": "get", "/v1/explain": "post",
+		"/v1/uplinks": "get", "/v1/rejects": "get", "/v1/events": "get", "/v1/live": "get", "/v1/trace": "get", "/v1/explain": "post",
 	} {
 		for method := range strings.FieldsSeq(methods) {
 			op, ok := doc.Paths[path][method]

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/bridge/stream"
+	"m2mbridge/bridge/trace"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 )
 
 type liveParams struct {
-	Kind        []string `query:"kind" nullable:"false" enum:"uplinks,rejects,events" doc:"What to follow; none: all that the app may read"`
+	Kind        []string `query:"kind" nullable:"false" enum:"uplinks,rejects,events,steps" doc:"What to follow; none: all that the app may read. Steps are those of one device, in time; they need device"`
 	Device      string   `query:"device" doc:"Only this device's" example:"IMEI:356726104408422" maxLength:"100"`
 	After       string   `query:"after" doc:"Where to start: behind a stream id or cursor, or at an instant (RFC 3339); none: what comes from now on" maxLength:"250000"`
 	LastEventID string   `header:"Last-Event-ID" doc:"The last id received: goes on behind it" maxLength:"250000"`
@@ -37,14 +39,15 @@ type liveParams struct {
 func (a *API) addLive() {
 	register(a, huma.Operation{
 		OperationID: "live", Method: http.MethodGet, Path: livePath, Tags: []string{"streams"},
-		Summary: "Follow uplinks, rejects and events",
-		Description: "Server-sent events of the types `uplink`, `reject`, `event` and `gap`. Their ids are stream ids, or cursors where several streams " +
-			"are followed; Last-Event-ID goes on behind one. Comments are heartbeats.",
+		Summary: "Follow uplinks, rejects, events, and the steps of a device",
+		Description: "Server-sent events of the types `uplink`, `reject`, `event`, `gap` and `step`. Their ids are stream ids, or cursors where several streams " +
+			"are followed; Last-Event-ID goes on behind one. Comments are heartbeats. Steps have no ids: with each connection the last 50 that are remembered " +
+			"come first, of which `node` and `n` tell those that came before. They need the scope `device.read`.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The stream, which has no end",
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: a.liveSchema()}},
 		}},
-	}, []auth.Scope{auth.ScopeUplinkRead, auth.ScopeDownlinkRead, auth.ScopeRejectRead}, a.live)
+	}, []auth.Scope{auth.ScopeUplinkRead, auth.ScopeDownlinkRead, auth.ScopeRejectRead, auth.ScopeDeviceRead}, a.live)
 }
 
 // liveSchema describes the data of each type of message.
@@ -53,14 +56,23 @@ func (a *API) liveSchema() *huma.Schema {
 	data := map[string]*huma.Schema{
 		"uplink": schemas.Schema(reflect.TypeFor[Uplink](), true, ""), "reject": schemas.Schema(reflect.TypeFor[Reject](), true, ""),
 		"event": schemas.Schema(reflect.TypeFor[Event](), true, ""), "gap": schemas.Schema(reflect.TypeFor[Gap](), true, ""),
+		typeStep: schemas.Schema(reflect.TypeFor[trace.Step](), true, ""),
 	}
 	return &huma.Schema{Type: huma.TypeObject, Description: "The data of each type of message", Properties: data}
 }
 
 func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, error) {
-	follow, err := mayFollow(callerOf(ctx).app, in.Kind)
+	app := callerOf(ctx).app
+	follow, err := mayFollow(app, in.Kind)
 	if err != nil {
 		return nil, err
+	}
+	steps, err := a.wantsSteps(app, in)
+	if err != nil {
+		return nil, err
+	}
+	if len(follow) == 0 && !steps {
+		return nil, lacks(app, auth.ScopeUplinkRead)
 	}
 	f, err := a.filter(ctx, in.Device)
 	if err != nil {
@@ -84,8 +96,14 @@ func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, e
 	default:
 		return nil, unavailable("as many clients as are allowed follow already: see uplinks?after= for pages")
 	}
+	if steps {
+		if l.steps, err = a.trace.Follow(ctx, f.device); err != nil {
+			<-a.lives
+			return nil, err
+		}
+	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		defer func() { <-a.lives }()
+		defer l.leave()
 		r, w := humago.Unwrap(hc)
 		if r.Method == http.MethodHead {
 			return // it asks for the header of what has no end
@@ -127,12 +145,21 @@ type liveStream struct {
 	base   stream.Cursor // positions of the partitions that are not followed
 	kinds  []stream.Kind
 	follow *follower
+	steps  *trace.Follower // nil: none are followed
 	out    *eventWriter
 
 	heartbeat *time.Ticker
 
 	told   string // the last cursor the client was given
 	broken bool   // Redis did not answer at the last pass
+}
+
+// leave frees the client's place.
+func (l *liveStream) leave() {
+	if l.steps != nil {
+		l.steps.Close()
+	}
+	<-l.api.lives
 }
 
 // run serves the client until it is gone, its app is, or the server stops.
@@ -147,6 +174,7 @@ func (l *liveStream) run(ctx context.Context) {
 	}
 	l.heartbeat = time.NewTicker(heartbeatEvery)
 	defer l.heartbeat.Stop()
+	l.awaitSteps(ctx)
 	for {
 		grown, soonest := l.grown(), time.Now().Add(liveRest+time.Duration(len(l.api.lives))*liveShare)
 		again, err := l.pass(ctx)
@@ -172,6 +200,10 @@ func (l *liveStream) beat() error {
 // wait returns when the streams have grown, or when it is time to look whether
 // they have; false ends the stream.
 func (l *liveStream) wait(ctx context.Context, grown <-chan struct{}) bool {
+	every := pollEvery
+	if l.steps != nil {
+		every = stepsEvery
+	}
 	select {
 	case <-ctx.Done():
 		return false
@@ -179,7 +211,7 @@ func (l *liveStream) wait(ctx context.Context, grown <-chan struct{}) bool {
 		return false
 	case <-grown:
 		return true
-	case <-time.After(pollEvery):
+	case <-time.After(every):
 		return true
 	}
 }
@@ -221,6 +253,9 @@ func (l *liveStream) pass(ctx context.Context) (again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, opLimit)
 	defer cancel()
 	if err := l.renew(ctx); err != nil {
+		return false, l.stumble(ctx, err)
+	}
+	if err := l.tellSteps(ctx); err != nil {
 		return false, l.stumble(ctx, err)
 	}
 	b, err := l.follow.read(ctx)
@@ -269,6 +304,9 @@ func (l *liveStream) renew(ctx context.Context) error {
 			return errEnded
 		}
 	}
+	if may, err := l.maySeeSteps(ctx, app); err != nil || !may {
+		return cmp.Or(err, errEnded)
+	}
 	l.caller.app = app
 	return nil
 }
@@ -276,7 +314,7 @@ func (l *liveStream) renew(ctx context.Context) error {
 // stumble sorts out what ends the stream from what may pass: while Redis does
 // not answer the client waits, and misses nothing.
 func (l *liveStream) stumble(ctx context.Context, err error) error {
-	if !errors.Is(err, stream.ErrRedis) && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrBusy) {
+	if !errors.Is(err, stream.ErrRedis) && !errors.Is(err, trace.ErrUnavailable) && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrBusy) {
 		return err
 	}
 	if !l.broken {

@@ -11,6 +11,7 @@ import (
 	"m2mbridge/auth"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/stream"
+	"m2mbridge/bridge/trace"
 )
 
 // problem is the one place where errors become HTTP answers: RFC 9457 problem
@@ -29,9 +30,12 @@ func (a *API) problem(ctx context.Context, err error) error {
 	case errors.Is(err, auth.ErrInvalid):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, stream.ErrRedis), errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy),
-		errors.Is(err, session.ErrUnavailable):
+		errors.Is(err, session.ErrUnavailable), errors.Is(err, trace.ErrUnavailable):
 		a.log.Warn("request not answered: redis", "request", requestID(ctx), "error", err)
 		return unavailable("Redis cannot answer now: try again")
+	}
+	if errors.Is(err, trace.ErrBusy) {
+		return unavailable(err.Error() + ": try again in a while")
 	}
 	if ctx.Err() == nil {
 		a.log.Error("request failed", "request", requestID(ctx), "error", err)

@@ -18,6 +18,7 @@ import (
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
 	"m2mbridge/bridge/stream"
+	"m2mbridge/bridge/trace"
 )
 
 const (
@@ -34,6 +35,7 @@ type testAPI struct {
 	client   *redis.Client
 	keys     auth.Keyspace
 	registry *auth.Registry
+	trace    *trace.Trace
 	url      string
 	stop     context.CancelFunc // ends Serve
 	stopped  chan error
@@ -59,6 +61,8 @@ func start(t *testing.T, server *redistest.Server, options ...option) *testAPI {
 		t.Fatal(err)
 	}
 	c.Registry = a.registry
+	a.trace = trace.New(trace.Config{Memory: 1 << 20, Node: "here", Client: a.client, Keys: c.Keys, Registry: a.registry})
+	c.Trace = a.trace
 	api, err := New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -70,11 +74,13 @@ func start(t *testing.T, server *redistest.Server, options ...option) *testAPI {
 	a.url = "http://" + ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
-	watching := make(chan error, 1)
+	watching := make(chan error, 2)
 	go func() { watching <- a.registry.Run(ctx) }()
+	go func() { watching <- a.trace.Run(ctx) }()
 	go func() { a.stopped <- api.Serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
+		<-watching
 		<-watching
 		a.awaitStop()
 	})

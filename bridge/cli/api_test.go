@@ -19,6 +19,7 @@ import (
 	"m2mbridge/auth/redistest"
 	"m2mbridge/bridge/api"
 	"m2mbridge/bridge/session"
+	"m2mbridge/bridge/trace"
 )
 
 const (
@@ -31,6 +32,7 @@ const (
 type apiServer struct {
 	t      *testing.T
 	client *redis.Client
+	trace  *trace.Trace
 	url    string
 	addr   string
 	stop   func()
@@ -51,8 +53,9 @@ func (s *apiServer) start(server *redistest.Server) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.trace = trace.New(trace.Config{Memory: 1 << 20, Node: "here", Client: s.client, Registry: registry})
 	a, err := api.New(api.Config{
-		Registry: registry, Client: s.client, Sessions: session.NewKeeper(session.Config{Client: s.client}),
+		Registry: registry, Client: s.client, Trace: s.trace, Sessions: session.NewKeeper(session.Config{Client: s.client}),
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -63,13 +66,14 @@ func (s *apiServer) start(server *redistest.Server) {
 	}
 	s.addr, s.url = ln.Addr().String(), "http://"+ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	go func() { ended <- registry.Run(ctx) }()
+	go func() { ended <- s.trace.Run(ctx) }()
 	go func() { ended <- a.Serve(ctx, ln) }()
 	running := true
 	s.stop = func() {
 		cancel()
-		for range 2 {
+		for range 3 {
 			if running {
 				<-ended
 			}

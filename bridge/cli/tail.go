@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -22,16 +23,20 @@ import (
 type Tail struct {
 	apiFlags
 	Device string   `placeholder:"ID" help:"Only this device's."`
-	Kind   []string `enum:"uplinks,rejects,events" placeholder:"uplinks,rejects,events" help:"What to follow; without it, all that the app may read."`
+	Kind   []string `enum:"uplinks,rejects,events,steps" placeholder:"uplinks,rejects,events,steps" help:"What to follow; without it, all that the app may read. Steps are one device's, and what became of its last messages comes first."`
 	After  string   `placeholder:"ID|INSTANT" help:"Stream id or cursor to start behind, 0 for all that is still there, or an instant (RFC 3339) to start at; without it, what comes from now on."`
+	Last   bool     `help:"Print the last steps that are remembered of --device, 50 at most, and end."`
 }
 
 // Help is the longer text of --help.
 func (Tail) Help() string {
 	return `It goes on where it was when the bridge comes back, until it is interrupted.
+Of one device it shows each step of its messages, too: bytes in, verdict, pack,
+stream id, topics and how many subscribers were given it.
 Examples:
 
   m2mbridge tail --device IMEI:356726104408422
+  m2mbridge tail --device IMEI:356726104408422 --last
   m2mbridge tail --kind uplinks --after 0 --json
   m2mbridge tail --kind rejects --after 2026-01-31T08:00:00Z`
 }
@@ -52,7 +57,10 @@ func (c *Tail) Run(env *Env) error {
 	}
 	ctx, out, stop := env.whileRead()
 	defer stop()
-	t := &tailing{client: client, query: url.Values{}, out: out, notes: env.Stderr, json: c.JSON}
+	t := &tailing{client: client, query: url.Values{}, out: out, notes: env.Stderr, json: c.JSON, shown: shownSteps{}}
+	if c.Last {
+		return c.last(ctx, t)
+	}
 	if c.Device != "" {
 		t.query.Set("device", c.Device)
 	}
@@ -72,6 +80,8 @@ type tailing struct {
 	last       string // id of the last message, to go on behind
 	out, notes io.Writer
 	json       bool
+	shown      shownSteps
+	before     shownSteps // on earlier connections
 }
 
 // run connects again and again. What a user must mend ends it; at the first
@@ -103,6 +113,7 @@ func (t *tailing) run(ctx context.Context) error {
 
 // follow reads one connection to its end; got means that there was one.
 func (t *tailing) follow(ctx context.Context) (got bool, err error) {
+	t.before = maps.Clone(t.shown)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(tailSilence, func() { cancel(errSilent) })
@@ -139,8 +150,11 @@ func (t *tailing) show(m *sseMessage) error {
 	if m.event == "" {
 		return nil
 	}
-	if m.event == "gap" {
+	switch m.event {
+	case "gap":
 		return t.showGap(m.data)
+	case "step":
+		return t.showStep(m.data)
 	}
 	if t.json {
 		_, err := fmt.Fprintf(t.out, "{\"type\":%q,%s\n", m.event, strings.TrimPrefix(m.data, "{"))

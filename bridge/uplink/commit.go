@@ -145,6 +145,7 @@ func (l *lane) flush(batch []entry) {
 		return
 	}
 	l.stored.succeeded()
+	l.trace(batch, r.answers) // before anybody can be given what it stored
 	l.announce(r.prev, batch, r.answers)
 	for i := range batch {
 		batch[i].settle(r.answers[i], r.handed[i])

@@ -109,11 +109,11 @@ func TestSeenByUnsetClock(t *testing.T) {
 			e.u.at = time.UnixMilli(int64(5000 + i))
 			batch = append(batch, e)
 		}
-		_, answers, err := l.send(batch, time.Now().Add(time.Second))
+		got, err := l.send(batch, time.Now().Add(time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := Seen{Uplinks: 2, Heartbeats: 1, Repeats: 1, Via: HTTP, StreamID: answers[1], At: time.UnixMilli(5003).UTC()}
+		want := Seen{Uplinks: 2, Heartbeats: 1, Repeats: 1, Via: HTTP, StreamID: got.answers[1], At: time.UnixMilli(5003).UTC()}
 		if d := cmp.Diff(want, r.seen(testID)); d != "" {
 			t.Error(d)
 		}

@@ -56,6 +56,7 @@ type Config struct {
 	Metrics       *Metrics          // nil: none kept
 	Downlinks     *downlink.Service // what contacts over HTTP take along; nil: nothing
 	OnCommit      func(Commit)      // told of each stored batch, in order per lane; must not block
+	Trace         Tracer            // told of each verdict on a message that names a device; nil: nobody is
 }
 
 // Service verifies and stores uplinks. Run must be running for uplinks to be
@@ -144,7 +145,7 @@ func (s *Service) Accept(ctx context.Context, m *Message) Verdict {
 func (s *Service) begin(m *Message) *uplink {
 	u := s.pool.Get().(*uplink)
 	u.msg, u.at, u.id, u.body = m, time.Now(), "", nil
-	u.heartbeat, u.fixesTime, u.newest, u.ack, u.spelling = false, false, 0, "", nil
+	u.heartbeat, u.fixesTime, u.newest, u.ack, u.spelling, u.proof = false, false, 0, "", nil, auth.Proof{}
 	u.normalised = u.normalised[:0]
 	return u
 }
@@ -171,10 +172,12 @@ func (s *Service) refuse(u *uplink, err error) Verdict {
 		r.cause = err
 	}
 	s.cfg.Metrics.refused(u.msg.Via, r)
+	claimant := u.claimant()
+	s.traceRefusal(u, claimant, r)
 	if r.Outcome == Unavailable {
 		return Verdict{Outcome: Unavailable, Reason: r.Reason, Detail: r.Detail, RetryAfter: retryAfter}
 	}
-	s.rejects.add(Reject{Device: string(u.claimant()), Via: u.msg.Via, At: u.at, Reason: r.Reason, Detail: r.Detail, Remote: u.msg.Remote, Body: u.msg.Body})
+	s.rejects.add(Reject{Device: string(claimant), Via: u.msg.Via, At: u.at, Reason: r.Reason, Detail: r.Detail, Remote: u.msg.Remote, Body: u.msg.Body})
 	return Verdict{Outcome: r.Outcome, Reason: r.Reason, Detail: r.Detail, RetryAfter: r.RetryAfter}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/trace"
 	"m2mbridge/senml"
 )
 
@@ -88,7 +89,8 @@ type uplink struct {
 	ack        string  // id of the downlink that it acknowledges
 	spelling   []byte  // the device's base name as it spelled it
 
-	args args // of the commit script
+	args  args          // of the commit script
+	trace trace.Message // for Config.Trace
 }
 
 // decode parses the pack and checks each record.

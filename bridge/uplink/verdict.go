@@ -51,6 +51,7 @@ type Refusal struct {
 	Detail     string
 	RetryAfter time.Duration
 	cause      error
+	public     string // Detail without what it repeats of the body; "": it repeats nothing
 }
 
 func (r *Refusal) Error() string {
@@ -77,6 +78,11 @@ func packRefusal(err error) *Refusal {
 	var e *senml.Error
 	if errors.As(err, &e) {
 		r.Reason, r.cause = "senml-"+e.Reason, nil
+		if !senmlLabel(e.Field) {
+			public := *e
+			public.Field = "..."
+			r.public = public.Error()
+		}
 	}
 	return r
 }
