@@ -6,7 +6,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -61,8 +60,9 @@ type API struct {
 	lives    chan struct{} // a place for each client of /v1/live
 	pages    chan struct{} // a place for each page of a stream being read
 
-	mux  *http.ServeMux
-	huma huma.API
+	mux     *http.ServeMux
+	huma    huma.API
+	version string
 }
 
 const (
@@ -77,7 +77,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		registry: c.Registry, sessions: c.Sessions, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
 		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
-		mux: http.NewServeMux(),
+		mux: http.NewServeMux(), version: c.Version,
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -104,7 +104,7 @@ func New(c Config) (*API, error) {
 	a.addLive()
 	a.addExplain()
 	a.addHealth(c.Metrics)
-	return a, a.addDocument()
+	return a, a.addDocuments()
 }
 
 // Handler answers requests that a server other than Serve's takes.
@@ -114,7 +114,9 @@ func (a *API) Handler() http.Handler { return http.HandlerFunc(a.serveHTTP) }
 // answers, refers to anything outside of the bridge.
 func description(version string) huma.Config {
 	c := huma.DefaultConfig("m2mbridge", version)
-	c.Info.Description = "Devices, apps, sessions and streams of an m2mbridge. Every request carries an app's key as bearer token."
+	c.Info.Description = "Devices, apps, sessions and streams of an m2mbridge. A request under `/v1` carries an app's key as bearer token.\n\n" +
+		"A refusal is a problem document (RFC 9457). Where there is nothing at a path the answer is 404, where there is another method it is 405 with `Allow`. " +
+		"Every answer has `X-Request-Id`; `HEAD` may be asked wherever `GET` may."
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
 	c.CreateHooks = nil // they would add a $schema to every answer
 	c.RejectUnknownQueryParameters = true
@@ -125,25 +127,11 @@ func description(version string) huma.Config {
 	return c
 }
 
-// addDocument serves the OpenAPI document, complete only now. It is made once:
-// huma's own handler makes it at the first request, and races with the second.
-func (a *API) addDocument() error {
-	document, err := json.Marshal(a.huma.OpenAPI())
-	if err != nil {
-		return fmt.Errorf("write OpenAPI document: %w", err)
-	}
-	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json")
-		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public, and tools are web pages
-		// A reader that is gone needs no answer.
-		_, _ = w.Write(document)
-	})
-	return nil
-}
-
 func (a *API) addHealth(registry *prometheus.Registry) {
-	a.mux.HandleFunc("GET /livez", a.livez)
-	a.mux.HandleFunc("GET /readyz", a.readyz)
+	a.addProbe("livez", "The process answers", a.livez)
+	ready := a.addProbe("readyz", "Whether an uplink that came now could be stored", a.readyz)
+	ready.Responses["503"] = &huma.Response{Description: http.StatusText(http.StatusServiceUnavailable), Content: ready.Responses["200"].Content}
+	a.addPlain("metrics", "/metrics", "Metrics in the format of Prometheus", typeMetrics)
 	a.mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 }
 
@@ -152,7 +140,7 @@ func register[I, O any](a *API, op huma.Operation, scopes []auth.Scope, answer f
 	op.MaxBodyBytes = maxBody
 	op.Security = []map[string][]string{{securityScheme: {}}}
 	op.Middlewares = huma.Middlewares{a.require(scopes...)}
-	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable)
+	op.Errors = errorsOf(&op)
 	op.Description = needs(op.Description, scopes)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		ctx, cancel := context.WithTimeout(ctx, opLimit)

@@ -76,10 +76,10 @@ func TestOpenAPIDocument(t *testing.T) {
 	if doc.OpenAPI != "3.1.0" {
 		t.Errorf("version %s", doc.OpenAPI)
 	}
-	if contains(got.body, "http://") || contains(got.body, "https://example.com/schemas") {
+	if contains(got.body, "http://") || contains(got.body, "https://") {
 		t.Error("the document refers to the outside")
 	}
-	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 1 { // huma's own ErrorModel says so of its errors
+	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 0 {
 		t.Errorf("%d lists may be null", n)
 	}
 	for path, methods := range map[string]string{
@@ -94,7 +94,6 @@ func TestOpenAPIDocument(t *testing.T) {
 			}
 		}
 	}
-	a.want(http.StatusNotFound, "", "GET", "/docs", "", nil) // huma's would load scripts from elsewhere
 }
 
 func TestAnswersCarryTheirGuards(t *testing.T) {
