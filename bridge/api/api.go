@@ -94,7 +94,7 @@ func New(c Config) (*API, error) {
 	if a.metrics, err = newMetrics(c.Metrics, c.Client); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	a.huma = humago.New(wide{a.mux}, description(c.Version))
+	a.huma = humago.New(wide{a.mux, a.nothing}, description(c.Version))
 	a.addDevices()
 	a.addApps()
 	if a.sessions != nil {
