@@ -39,6 +39,9 @@ type Config struct {
 	Follow func(kinds ...stream.Kind) (stop func())
 	Recent RecentFunc
 
+	// PastSecrets are those that a device had before, for explain. Nil: none are known.
+	PastSecrets func(context.Context, auth.DeviceID) ([]string, error)
+
 	Metrics *prometheus.Registry // nil: one of its own
 	Log     *slog.Logger         // nil: nothing is logged
 	Version string
@@ -59,6 +62,9 @@ type API struct {
 	metrics  *metrics
 	lives    chan struct{} // a place for each client of /v1/live
 	pages    chan struct{} // a place for each page of a stream being read
+	explains chan struct{} // a place for each message being explained
+
+	pastSecrets func(context.Context, auth.DeviceID) ([]string, error)
 
 	mux     *http.ServeMux
 	huma    huma.API
@@ -87,6 +93,7 @@ func New(c Config) (*API, error) {
 	}
 	a.lives = make(chan struct{}, c.MaxLive)
 	a.pages = make(chan struct{}, pagesAtOnce)
+	a.explains, a.pastSecrets = make(chan struct{}, 1), c.PastSecrets
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
 	}
