@@ -111,7 +111,8 @@ func New(c Config) (*API, error) {
 	a.addLive()
 	a.addExplain()
 	a.addHealth(c.Metrics)
-	return a, a.addDocuments()
+	a.addDocuments()
+	return a, nil
 }
 
 // Handler answers requests that a server other than Serve's takes.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"m2mbridge/auth/redistest"
@@ -149,4 +150,21 @@ func TestAsyncAPIDocument(t *testing.T) {
 			t.Errorf("%s: parameters of %s: %d", name, c.Address, len(c.Parameters))
 		}
 	}
+}
+
+// The documents are made while they are used to check requests.
+func TestDocumentsAtOnce(t *testing.T) {
+	a := start(t, redistest.Start(t), keepSessions)
+	var wg sync.WaitGroup
+	for _, path := range []string{"/openapi.json", "/asyncapi.json", "/docs", "/v1/devices", "/v1/devices?limit=x"} {
+		first := a.call(adminKey, "GET", path, "")
+		for range 4 {
+			wg.Go(func() {
+				if got := a.call(adminKey, "GET", path, ""); got.status != first.status || string(got.body) != string(first.body) {
+					t.Errorf("%s differs from one call to the next", path)
+				}
+			})
+		}
+	}
+	wg.Wait()
 }

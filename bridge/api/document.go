@@ -2,11 +2,10 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -35,23 +34,15 @@ func errorsOf(op *huma.Operation) []int {
 
 // addDocuments serves the OpenAPI document, the AsyncAPI document and the page
 // for people, all complete only now.
-func (a *API) addDocuments() error {
+func (a *API) addDocuments() {
 	a.addPlain("openapi", "/openapi.json", "The API as an OpenAPI 3.1 document", typeOpenAPI)
 	a.addPlain("asyncapi", "/asyncapi.json", "Topics and streams as an AsyncAPI 3.0 document", typeAsyncAPI)
 	a.addPlain("reference", "/docs", "Both documents as a page for people", typeHTML)
 	finish(a.huma.OpenAPI())
-	// It is made once: huma's own handler makes it at the first request, and
-	// races with the second.
-	open, err := json.Marshal(a.huma.OpenAPI())
-	if err != nil {
-		return fmt.Errorf("write OpenAPI document: %w", err)
-	}
-	messages := sync.OnceValues(func() ([]byte, error) { return json.Marshal(messagesOf(a.version)) })
-	a.mux.HandleFunc("GET /openapi.json", public(typeOpenAPI, func() ([]byte, error) { return open, nil }))
-	a.mux.HandleFunc("GET /asyncapi.json", public(typeAsyncAPI, messages))
+	a.mux.HandleFunc("GET /openapi.json", public(typeOpenAPI, func() any { return a.huma.OpenAPI() }))
+	a.mux.HandleFunc("GET /asyncapi.json", public(typeAsyncAPI, func() any { return messagesOf(a.version) }))
 	a.mux.HandleFunc("GET /docs", a.docs)
 	a.mux.HandleFunc("GET /{$}", a.front)
-	return nil
 }
 
 // front leads a browser, which somebody was given this address for, to the page.
@@ -63,10 +54,14 @@ func (a *API) front(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/docs", http.StatusFound)
 }
 
-// public serves a document to anybody: tools are web pages.
-func public(contentType string, document func() ([]byte, error)) http.HandlerFunc {
+// public serves a document to anybody: tools are web pages. It is made anew for
+// each of its few readers, one at a time, so that it takes no memory.
+func public(contentType string, document func() any) http.HandlerFunc {
+	var turn sync.Mutex
 	return func(w http.ResponseWriter, _ *http.Request) {
-		body, err := document()
+		turn.Lock()
+		body, err := json.Marshal(document())
+		turn.Unlock()
 		if err != nil {
 			panic(err) // recovered: it is the same at every call, and tests make it
 		}
@@ -76,7 +71,7 @@ func public(contentType string, document func() ([]byte, error)) http.HandlerFun
 	}
 }
 
-// docs is made anew for each of its few readers, so that it takes no memory.
+// docs serves the page, made anew as the documents are.
 func (a *API) docs(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", typeHTML)
 	w.Header().Set("Content-Security-Policy", reference.Policy())
@@ -114,9 +109,18 @@ func finish(doc *huma.OpenAPI) {
 		"Retry-After":      {Description: "Seconds to wait before another try", Schema: &huma.Schema{Type: huma.TypeInteger}},
 		"WWW-Authenticate": {Description: "RFC 6750 §3", Schema: text},
 	}
+	common := headersOf()
 	eachOperation(doc, func(op *huma.Operation) {
 		for status, r := range op.Responses {
-			addHeaders(status, r)
+			all, ok := common[status]
+			if !ok {
+				all = common[""]
+			}
+			if len(r.Headers) == 0 {
+				r.Headers = all // one map for all answers that have no more
+			} else {
+				maps.Copy(r.Headers, all)
+			}
 		}
 	})
 	// huma's examples point to the outside.
@@ -126,19 +130,17 @@ func finish(doc *huma.OpenAPI) {
 	}
 }
 
-func addHeaders(status string, r *huma.Response) {
-	names := []string{"X-Request-Id"}
-	switch status {
-	case strconv.Itoa(http.StatusUnauthorized):
-		names = append(names, "WWW-Authenticate")
-	case strconv.Itoa(http.StatusServiceUnavailable), strconv.Itoa(http.StatusTooManyRequests):
-		names = append(names, "Retry-After")
+// headersOf are the headers of all answers with a status; of any other: "".
+func headersOf() map[string]map[string]*huma.Param {
+	refer := func(names ...string) map[string]*huma.Param {
+		all := map[string]*huma.Param{}
+		for _, name := range append(names, "X-Request-Id") {
+			all[name] = &huma.Param{Ref: "#/components/headers/" + name}
+		}
+		return all
 	}
-	if r.Headers == nil {
-		r.Headers = map[string]*huma.Param{}
-	}
-	for _, name := range names {
-		r.Headers[name] = &huma.Param{Ref: "#/components/headers/" + name}
+	return map[string]map[string]*huma.Param{
+		"": refer(), "401": refer("WWW-Authenticate"), "429": refer("Retry-After"), "503": refer("Retry-After"),
 	}
 }
 

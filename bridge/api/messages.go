@@ -2,6 +2,7 @@ package api
 
 import (
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -139,7 +140,7 @@ func (m *messages) add(name string, c asyncapi.Channel, op asyncapi.Operation, c
 	c.Messages = map[string]asyncapi.Ref{name: asyncapi.ToMessage(name)}
 	op.Title = c.Title
 	if op.Reserved {
-		c.Description += " " + reservedText
+		c.Description = strings.TrimSpace(c.Description + " " + reservedText)
 	}
 	m.Add(name, c, op)
 }
