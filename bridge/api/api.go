@@ -6,7 +6,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -51,6 +50,9 @@ type Config struct {
 	Follow func(kinds ...stream.Kind) (stop func())
 	Recent RecentFunc
 
+	// PastSecrets are those that a device had before, for explain. Nil: none are known.
+	PastSecrets func(context.Context, auth.DeviceID) ([]string, error)
+
 	Metrics *prometheus.Registry // nil: one of its own
 	Log     *slog.Logger         // nil: nothing is logged
 	Version string
@@ -79,9 +81,13 @@ type API struct {
 	lives    chan struct{} // a place for each client of /v1/live
 	imports  chan struct{} // a place for each import
 	pages    chan struct{} // a place for each page of a stream being read
+	explains chan struct{} // a place for each message being explained
 
-	mux  *http.ServeMux
-	huma huma.API
+	pastSecrets func(context.Context, auth.DeviceID) ([]string, error)
+
+	mux     *http.ServeMux
+	huma    huma.API
+	version string
 }
 
 const (
@@ -97,7 +103,7 @@ func New(c Config) (*API, error) {
 		registry: c.Registry, sessions: c.Sessions, trace: c.Trace, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
 		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
 		activities: c.Activities, presences: c.Presences, values: c.Values,
-		mux: http.NewServeMux(),
+		mux: http.NewServeMux(), version: c.Version,
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -108,6 +114,7 @@ func New(c Config) (*API, error) {
 	a.lives = make(chan struct{}, c.MaxLive)
 	a.pages = make(chan struct{}, pagesAtOnce)
 	a.imports = make(chan struct{}, importsAtOnce)
+	a.explains, a.pastSecrets = make(chan struct{}, 1), c.PastSecrets
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
 	}
@@ -116,7 +123,7 @@ func New(c Config) (*API, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	a.limits = newLimits(c.AppRate, a.metrics.limited)
-	a.huma = humago.New(wide{a.mux}, description(c.Version))
+	a.huma = humago.New(wide{a.mux, a.nothing}, description(c.Version))
 	a.addDevices()
 	a.addApps()
 	if a.sessions != nil {
@@ -127,7 +134,8 @@ func New(c Config) (*API, error) {
 	a.addTrace()
 	a.addExplain()
 	a.addHealth(c.Metrics)
-	return a, a.addDocument()
+	a.addDocuments()
+	return a, nil
 }
 
 // Handler answers requests that a server other than Serve's takes.
@@ -137,7 +145,9 @@ func (a *API) Handler() http.Handler { return http.HandlerFunc(a.serveHTTP) }
 // answers, refers to anything outside of the bridge.
 func description(version string) huma.Config {
 	c := huma.DefaultConfig("m2mbridge", version)
-	c.Info.Description = "Devices, apps, sessions and streams of an m2mbridge. Every request carries an app's key as bearer token."
+	c.Info.Description = "Devices, apps, sessions and streams of an m2mbridge. A request under `/v1` carries an app's key as bearer token.\n\n" +
+		"A refusal is a problem document (RFC 9457). Where there is nothing at a path the answer is 404, where there is another method it is 405 with `Allow`. " +
+		"Every answer has `X-Request-Id`; `HEAD` may be asked wherever `GET` may."
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
 	c.CreateHooks = nil // they would add a $schema to every answer
 	c.RejectUnknownQueryParameters = true
@@ -148,25 +158,11 @@ func description(version string) huma.Config {
 	return c
 }
 
-// addDocument serves the OpenAPI document, complete only now. It is made once:
-// huma's own handler makes it at the first request, and races with the second.
-func (a *API) addDocument() error {
-	document, err := json.Marshal(a.huma.OpenAPI())
-	if err != nil {
-		return fmt.Errorf("write OpenAPI document: %w", err)
-	}
-	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json")
-		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public, and tools are web pages
-		// A reader that is gone needs no answer.
-		_, _ = w.Write(document)
-	})
-	return nil
-}
-
 func (a *API) addHealth(registry *prometheus.Registry) {
-	a.mux.HandleFunc("GET /livez", a.livez)
-	a.mux.HandleFunc("GET /readyz", a.readyz)
+	a.addProbe("livez", "The process answers", a.livez)
+	ready := a.addProbe("readyz", "Whether an uplink that came now could be stored", a.readyz)
+	ready.Responses["503"] = &huma.Response{Description: http.StatusText(http.StatusServiceUnavailable), Content: ready.Responses["200"].Content}
+	a.addPlain("metrics", "/metrics", "Metrics in the format of Prometheus", typeMetrics)
 	a.mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 }
 
@@ -175,7 +171,7 @@ func register[I, O any](a *API, op huma.Operation, scopes []auth.Scope, answer f
 	op.MaxBodyBytes = maxBody
 	op.Security = []map[string][]string{{securityScheme: {}}}
 	op.Middlewares = huma.Middlewares{a.require(scopes...)}
-	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable)
+	op.Errors = errorsOf(&op)
 	op.Description = needs(op.Description, scopes)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		ctx, cancel := context.WithTimeout(ctx, opLimit)

@@ -76,10 +76,10 @@ func TestOpenAPIDocument(t *testing.T) {
 	if doc.OpenAPI != "3.1.0" {
 		t.Errorf("version %s", doc.OpenAPI)
 	}
-	if contains(got.body, "http://") || contains(got.body, "https://example.com/schemas") {
+	if contains(got.body, "http://") || contains(got.body, "https://") {
 		t.Error("the document refers to the outside")
 	}
-	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 3 { // huma's own ErrorModel says so of its errors; an app's patch may clear its devices, in either media type
+	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 2 { // an app's patch may clear its devices, in either media type
 		t.Errorf("%d lists may be null", n)
 	}
 	for path, methods := range map[string]string{
@@ -96,7 +96,6 @@ func TestOpenAPIDocument(t *testing.T) {
 			}
 		}
 	}
-	a.want(http.StatusNotFound, "", "GET", "/docs", "", nil) // huma's would load scripts from elsewhere
 }
 
 func TestAnswersCarryTheirGuards(t *testing.T) {

@@ -74,7 +74,7 @@ type Event struct {
 	Device  string    `json:"device" doc:"Empty where the event is about none" example:"IMEI:356726104408422"`
 	App     string    `json:"app,omitempty" doc:"The app whose session it is about"`
 	At      time.Time `json:"at"`
-	Kind    string    `json:"kind" doc:"downlink, sms, presence or gap" example:"downlink"`
+	Kind    string    `json:"kind" doc:"downlink, sms, presence, gap or session" example:"downlink"`
 	Subject string    `json:"subject,omitempty" doc:"Id of the downlink, SMS or session"`
 	State   string    `json:"state" example:"SUCCEEDED"`
 	Cause   string    `json:"cause,omitempty"`

@@ -18,7 +18,7 @@ import (
 type ExplainInput struct {
 	Body   string `json:"body" doc:"The raw body in base64" contentEncoding:"base64"`
 	Token  string `json:"token" maxLength:"4096" doc:"The message token as it was sent"`
-	Device string `json:"device,omitempty" maxLength:"100" doc:"The device it is of, where its body does not say"`
+	Device string `json:"device,omitempty" maxLength:"100" doc:"The device that sent it; without it, the one that its body names"`
 }
 
 // Explanation says what is wrong with a message.
@@ -44,9 +44,15 @@ func (a *API) explain(ctx context.Context, in *explainInput) (*explanation, erro
 	if err != nil {
 		return nil, err
 	}
-	id, err := whose(in.Body.Device, body)
+	id, other, err := whose(in.Body.Device, body)
 	if err != nil {
 		return nil, err
+	}
+	select { // each takes a processor for a tenth of a second
+	case a.explains <- struct{}{}:
+		defer func() { <-a.explains }()
+	case <-ctx.Done():
+		return nil, unavailable("too many messages are being explained: try again")
 	}
 	out := &explanation{}
 	if id == "" {
@@ -59,19 +65,58 @@ func (a *API) explain(ctx context.Context, in *explainInput) (*explanation, erro
 		return nil, err
 	}
 	if known {
-		secrets, err := a.registry.Secrets(ctx, id)
-		if err != nil {
+		if out.Body.Report, err = a.explainToken(ctx, id, other, explain.Input{Body: body, Token: in.Body.Token}); err != nil {
 			return nil, err
 		}
-		out.Body.Report = explain.Explain(explain.Input{
-			Body: body, Token: in.Body.Token, Secrets: secrets, Logins: []string{id.BaseName()},
-		})
+	}
+	if other != "" {
+		out.Body.Match, state = false, append(state, otherDevice(other))
 	}
 	out.Body.Findings = slices.Concat(explain.Pack(body), state, out.Body.Findings)
 	if out.Body.Findings == nil {
 		out.Body.Findings = []explain.Finding{} // an empty list is [] in JSON, not null
 	}
 	return out, nil
+}
+
+// explainToken tries the secrets of the device, and of the other that the body
+// names, where the app may see it: else a token could be tried on any device.
+func (a *API) explainToken(ctx context.Context, id, other auth.DeviceID, in explain.Input) (r explain.Report, err error) {
+	if in.Secrets, err = a.registry.Secrets(ctx, id); err != nil {
+		return r, err
+	}
+	if a.pastSecrets != nil {
+		if in.Retired, err = a.pastSecrets(ctx, id); err != nil {
+			return r, err
+		}
+	}
+	in.Logins = []string{id.BaseName()}
+	if other != "" {
+		if in.Others, err = a.visibleSecrets(ctx, other); err != nil {
+			return r, err
+		}
+	}
+	return explain.Explain(in), nil
+}
+
+// visibleSecrets are none of a device that the app does not see, or that is none.
+func (a *API) visibleSecrets(ctx context.Context, id auth.DeviceID) ([]string, error) {
+	seen, err := a.registry.Sees(ctx, callerOf(ctx).app, id)
+	if err != nil || !seen {
+		return nil, err
+	}
+	secrets, err := a.registry.Secrets(ctx, id)
+	if errors.Is(err, auth.ErrUnknown) {
+		return nil, nil
+	}
+	return secrets, err
+}
+
+func otherDevice(id auth.DeviceID) explain.Finding {
+	return explain.Finding{
+		Code: "device-differs", Text: "the body's base name is of another device: " + string(id),
+		Fix: "give the device its own base name, or name the right one here",
+	}
 }
 
 func decodeBase64(text string) ([]byte, error) {
@@ -88,13 +133,17 @@ func decodeBase64(text string) ([]byte, error) {
 	return b, nil
 }
 
-// whose is the device a message claims to be of; "" when that cannot be told.
-func whose(given string, body []byte) (auth.DeviceID, error) {
-	if given != "" {
-		return parseDevice("body.device", given)
+// whose is the device a message is of, "" when that cannot be told, and the other
+// one that its body names where it should be that.
+func whose(given string, body []byte) (id, other auth.DeviceID, err error) {
+	named, _ := explain.Device(body)
+	if given == "" {
+		return named, "", nil
 	}
-	id, _ := explain.Device(body)
-	return id, nil
+	if id, err = parseDevice("body.device", given); err != nil || named == id {
+		return id, "", err
+	}
+	return id, named, nil
 }
 
 func noDevice() explain.Finding {

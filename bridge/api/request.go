@@ -108,6 +108,10 @@ func (a *API) notFound(w http.ResponseWriter, r *http.Request) {
 		writeProblemTo(w, d.code, r.Method+" is not among the methods of this path: "+allow)
 		return
 	}
+	a.nothing(w)
+}
+
+func (a *API) nothing(w http.ResponseWriter) {
 	writeProblemTo(w, http.StatusNotFound, "there is nothing at this path; /openapi.json lists what there is")
 }
 

@@ -109,12 +109,28 @@ func (a *API) addSessions() {
 }
 
 // wide lets a client id be anything: ServeMux takes one that is only an escaped
-// slash for the end of a path, unless its wildcard is for all that follows.
-type wide struct{ *http.ServeMux }
+// slash for the end of a path, unless its wildcard is for all that follows. That
+// would have it take no client id at all too, and lead there from the path above.
+type wide struct {
+	*http.ServeMux
+	nothing func(http.ResponseWriter)
+}
 
 // HandleFunc is part of humago.Mux.
 func (w wide) HandleFunc(pattern string, handle func(http.ResponseWriter, *http.Request)) {
-	w.ServeMux.HandleFunc(strings.Replace(pattern, "{clientId}", "{clientId...}", 1), handle)
+	above, found := strings.CutSuffix(pattern, "/{clientId}")
+	if !found {
+		w.ServeMux.HandleFunc(pattern, handle)
+		return
+	}
+	w.ServeMux.HandleFunc(above, func(rw http.ResponseWriter, _ *http.Request) { w.nothing(rw) })
+	w.ServeMux.HandleFunc(above+"/{clientId...}", func(rw http.ResponseWriter, r *http.Request) {
+		if r.PathValue("clientId") == "" {
+			w.nothing(rw)
+			return
+		}
+		handle(rw, r)
+	})
 }
 
 type listSessionsInput struct {

@@ -43,6 +43,18 @@ type CLI struct {
 	Tail    Tail    `cmd:"" help:"Follow uplinks, rejects and events as they come."`
 	Sim     Sim     `cmd:"" help:"Let a fleet of simulated devices send, and measure the answers."`
 	Demo    Demo    `cmd:"" help:"Run the bridge with a small fleet and an app, and tell what happens."`
+
+	Completion Completion `cmd:"" help:"Print a script that completes command lines, for bash or zsh."`
+	VersionCmd VersionCmd `cmd:"" name:"version" help:"Print the version."`
+}
+
+// Help is the longer text of --help.
+func (CLI) Help() string {
+	return `Each command's --help has an example. A flag may also be a variable or stand in
+the file of --config: the flag wins, then the variable, then the file.
+
+Exit codes: 0 it was done; 1 it could not be done, or was refused; 2 the command
+line, the environment or the file is wrong.`
 }
 
 // Env is what a command may touch of the outside world.

@@ -3,11 +3,13 @@ package cli
 import (
 	"bufio"
 	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,15 @@ import (
 // what serve would run with.
 type ConfigCmd struct {
 	bridge.Config `embed:""`
+	JSON          bool `name:"json" help:"Print JSON: each setting's value, and where it is from."`
+}
+
+// Help is the longer text of --help.
+func (ConfigCmd) Help() string {
+	return `Example, a file to begin with, and what of the settings is not the default:
+
+  m2mbridge config > m2m.toml
+  m2mbridge config --json | jq 'with_entries(select(.value.from != "default"))'`
 }
 
 const stars = "********"
@@ -30,11 +41,14 @@ const stars = "********"
 // silently become the defaults.
 func (c *ConfigCmd) Run(env *Env) error {
 	env.warnOfStray()
+	if c.JSON {
+		return errors.Join(printSettings(env), checked(env.Call, c.Validate()))
+	}
 	w := bufio.NewWriter(env.Stdout)
 	fmt.Fprintf(w, "# The configuration of m2mbridge: a file for --config or M2M_CONFIG.\n"+
 		"# A flag wins over its variable, that over this file.\n")
 	group := ""
-	for _, f := range env.Call.Command.Flags {
+	for _, f := range settingsOf(env.Call.Command) {
 		if f.Group != group {
 			group = f.Group
 			fmt.Fprintf(w, "\n# ---- %s ----\n", group)
@@ -45,6 +59,31 @@ func (c *ConfigCmd) Run(env *Env) error {
 		return fmt.Errorf("print configuration: %w", err)
 	}
 	return checked(env.Call, c.Validate())
+}
+
+// settingsOf are the flags of `config` that are serve's: not those about printing.
+func settingsOf(c *flags.Command) []*flags.Flag {
+	return slices.DeleteFunc(slices.Clone(c.Flags), func(f *flags.Flag) bool { return f.Name == "json" })
+}
+
+// setting is one in JSON.
+type setting struct {
+	Value any    `json:"value"`
+	From  string `json:"from"`
+}
+
+// printSettings is the configuration as JSON, by key.
+func printSettings(env *Env) error {
+	all := map[string]setting{}
+	for _, f := range settingsOf(env.Call.Command) {
+		var value any
+		// What is written for TOML is JSON too: texts, numbers, booleans and lists.
+		if err := json.Unmarshal([]byte(shownValue(f)), &value); err != nil {
+			return fmt.Errorf("print %s: %w", f.Name, err)
+		}
+		all[env.Settings.names[f].key] = setting{value, env.Settings.origin(env.Call, f)}
+	}
+	return json.NewEncoder(env.Stdout).Encode(all)
 }
 
 // origin says where the value of a flag comes from.
@@ -96,14 +135,18 @@ func printSetting(w io.Writer, f *flags.Flag, n names, from string) {
 		fmt.Fprintf(w, "# %s\n", line)
 	}
 	fmt.Fprintf(w, "# --%s, %s; here by: %s\n", f.Name, n.env, from)
-	value := tomlValue(f.Value)
+	fmt.Fprintf(w, "%s = %s\n", n.key, shownValue(f))
+}
+
+// shownValue is a setting's value as TOML, secrets starred.
+func shownValue(f *flags.Flag) string {
 	switch {
 	case f.Secret && f.Value.String() != "":
-		value = strconv.Quote(stars)
+		return strconv.Quote(stars)
 	case f.Name == "redis":
-		value = strconv.Quote(store.Redact(f.Value.String()))
+		return strconv.Quote(store.Redact(f.Value.String()))
 	}
-	fmt.Fprintf(w, "%s = %s\n", n.key, value)
+	return tomlValue(f.Value)
 }
 
 // refuseStars finds a secret that was copied from where it is shown starred.

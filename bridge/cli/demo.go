@@ -20,12 +20,15 @@ import (
 type Demo struct {
 	For  time.Duration `default:"0s" placeholder:"D" help:"End after this time. 0: at Ctrl-C."`
 	Rate float64       `default:"1" placeholder:"R" help:"Uplinks per second of the whole fleet."`
+	JSON bool          `name:"json" help:"Tell it in JSON, one object a line."`
 }
 
 // Help is the longer text of --help.
 func (Demo) Help() string {
 	return `It runs the bridge on an embedded store that is thrown away at the end, with six
-simulated devices on HTTP and MQTT and one app, and tells what happens.`
+simulated devices on HTTP and MQTT and one app, and tells what happens. Example:
+
+  m2mbridge demo --for 30s --rate 5`
 }
 
 // demoFleet devices: half of them on HTTP, half on MQTT.
@@ -62,7 +65,7 @@ func (c *Demo) Run(env *Env) error {
 	if err != nil {
 		return fmt.Errorf("open bridge: %w", err)
 	}
-	d := &demo{bridge: b, key: cfg.AdminKey, rate: c.Rate, say: newNarrator(env, out), devices: fleet.Devices(cfg.AdminKey, 0, demoFleet)}
+	d := &demo{bridge: b, key: cfg.AdminKey, rate: c.Rate, say: newNarrator(env, out, c.JSON), devices: fleet.Devices(cfg.AdminKey, 0, demoFleet)}
 	return d.run(ctx)
 }
 

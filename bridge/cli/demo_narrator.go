@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -15,11 +16,21 @@ type narrator struct {
 	mu     sync.Mutex
 	w      io.Writer
 	colour bool
+	json   bool // each line is an object; what is only for people is left out
+}
+
+// told is a line of the story in JSON.
+type told struct {
+	At    time.Time       `json:"at"`
+	Who   string          `json:"who"`
+	Text  string          `json:"text,omitempty"`
+	Topic string          `json:"topic,omitempty"`
+	Pack  json.RawMessage `json:"pack,omitempty"`
 }
 
 // newNarrator colours on a terminal only, and not where NO_COLOR asks for none.
-func newNarrator(env *Env, w io.Writer) *narrator {
-	return &narrator{w: w, colour: isTerminal(env.Stdout) && env.Settings.environ["NO_COLOR"] == ""}
+func newNarrator(env *Env, w io.Writer, inJSON bool) *narrator {
+	return &narrator{w: w, json: inJSON, colour: isTerminal(env.Stdout) && env.Settings.environ["NO_COLOR"] == ""}
 }
 
 // ANSI colours.
@@ -29,13 +40,28 @@ const (
 	cyan   = "36"
 )
 
+// plain is for people only.
 func (n *narrator) plain(format string, args ...any) {
+	if !n.json {
+		n.write(format, args...)
+	}
+}
+
+func (n *narrator) write(format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	fmt.Fprintf(n.w, format, args...)
 }
 
+// object is for programs only.
+func (n *narrator) object(v any) {
+	if line, err := json.Marshal(v); err == nil && n.json { // else it would not be JSON for them either
+		n.write("%s\n", line)
+	}
+}
+
 func (n *narrator) tinted(colour, who, text string) {
+	n.object(told{At: time.Now(), Who: who, Text: text})
 	who = fmt.Sprintf("%-7s", who)
 	if n.colour {
 		who = "\x1b[" + colour + "m" + who + "\x1b[0m"
@@ -53,6 +79,10 @@ func (n *narrator) warn(who, format string, args ...any) {
 
 // uplink tells of one that has reached the app.
 func (n *narrator) uplink(topic string, payload []byte) {
+	if n.json {
+		n.object(told{At: time.Now(), Who: "uplink", Topic: topic, Pack: payload})
+		return
+	}
 	n.tinted(cyan, "uplink", strings.TrimPrefix(topic, "uplinks/")+"  "+packSummary(payload))
 }
 

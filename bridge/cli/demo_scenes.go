@@ -15,6 +15,7 @@ import (
 
 // prologue says where everything is.
 func (d *demo) prologue() {
+	d.say.object(newReady(d.bridge, d.key))
 	d.say.plain("m2mbridge demo: everything runs in this process and on this machine, and is gone when it ends.\n")
 	for _, a := range d.bridge.Addresses() {
 		d.say.plain("  %-10s %s\n", a.Name, a.URL)

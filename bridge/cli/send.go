@@ -26,6 +26,7 @@ type Send struct {
 	Now       bool          `help:"Put the present time into a body made of measurements (bt)."`
 	Wait      time.Duration `default:"0s" help:"Over MQTT, wait so long for a downlink."`
 	Timeout   time.Duration `default:"10s" help:"Give up after this time."`
+	JSON      bool          `name:"json" help:"Print JSON: what came of it, or the token with --token-only."`
 
 	Measurement []string `arg:"" optional:"" placeholder:"NAME[,UNIT]=VALUE" help:"Measurements to send: a number, true or false, or text, in quotation marks where it could be taken for one of those. Without any, the body is read from standard input, byte for byte."`
 }
@@ -50,6 +51,18 @@ type exchange struct {
 	body     []byte
 	wait     time.Duration
 	w        io.Writer
+	result   sendResult
+}
+
+// sendResult is what came of an uplink, in JSON.
+type sendResult struct {
+	Device    string   `json:"device"`
+	To        string   `json:"to"`
+	Accepted  bool     `json:"accepted"`
+	Status    int      `json:"status,omitempty"` // of HTTP
+	Code      string   `json:"code,omitempty"`   // of MQTT: the last packet's, in hex
+	Reason    string   `json:"reason,omitempty"`
+	Downlinks []string `json:"downlinks"` // bodies
 }
 
 // errRefused ends `send` when the bridge did not take the uplink.
@@ -60,6 +73,9 @@ func (c *Send) Run(env *Env) error {
 	x, err := c.prepare(env)
 	if err != nil {
 		return err
+	}
+	if c.TokenOnly && c.JSON {
+		return json.NewEncoder(env.Stdout).Encode(map[string]string{"token": x.token})
 	}
 	if c.TokenOnly {
 		_, err := fmt.Fprintln(env.Stdout, x.token)
@@ -75,6 +91,10 @@ func (c *Send) Run(env *Env) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer from %s within %s", x.to.Redacted(), c.Timeout)
 	}
+	if c.JSON && (err == nil || errors.Is(err, errRefused)) {
+		x.result.Accepted = err == nil
+		return errors.Join(json.NewEncoder(env.Stdout).Encode(x.result), err)
+	}
 	return err
 }
 
@@ -89,6 +109,10 @@ func (c *Send) prepare(env *Env) (*exchange, error) {
 		return nil, err
 	}
 	x := &exchange{device: id, secret: c.Secret, to: to, wait: c.Wait, w: env.Stdout}
+	x.result = sendResult{Device: string(id), To: to.Redacted(), Downlinks: []string{}}
+	if c.JSON {
+		x.w = io.Discard // the exchange is for people
+	}
 	if x.body, err = c.body(id, env.Stdin); err != nil {
 		return nil, err
 	}

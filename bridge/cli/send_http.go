@@ -34,7 +34,6 @@ func (x *exchange) overHTTP(ctx context.Context) error {
 		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	x.show('>', "POST "+x.to.RequestURI()+" HTTP/1.1")
 	resp, err := client.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -54,9 +53,10 @@ func ingestPath(deviceType string) string {
 	return "/ingestion/m2m/senml/v1"
 }
 
-// traced shows the header as it is written, and then the body.
+// traced shows the request as it is written on a connection that there is.
 func (x *exchange) traced(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { x.show('>', "POST "+x.to.RequestURI()+" HTTP/1.1") },
 		WroteHeaderField: func(name string, values []string) {
 			for _, value := range values {
 				if name == tokenHeader {
@@ -76,6 +76,13 @@ func (x *exchange) answered(resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)
+	}
+	x.result.Status = resp.StatusCode
+	switch text := strings.TrimSpace(string(body)); {
+	case resp.StatusCode != http.StatusOK:
+		x.result.Reason = text
+	case len(body) > 0:
+		x.result.Downlinks = append(x.result.Downlinks, string(body))
 	}
 	x.show('<', resp.Proto+" "+resp.Status)
 	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {

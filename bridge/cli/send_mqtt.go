@@ -108,6 +108,7 @@ func (x *exchange) login(ctx context.Context, client *paho.Client) error {
 }
 
 func (x *exchange) acked(packet string, code byte, reason string) {
+	x.result.Code, x.result.Reason = fmt.Sprintf("0x%02x", code), reason
 	text := fmt.Sprintf("%s 0x%02x", packet, code)
 	if reason != "" {
 		text += " " + reason
@@ -160,6 +161,7 @@ func (x *exchange) publish(ctx context.Context, client *paho.Client, gone <-chan
 		return x.published(a.ack, a.err)
 	case why := <-gone:
 		x.show('<', why)
+		x.result.Reason = why
 		return fmt.Errorf("%w: the connection was closed without an acknowledgement", errRefused)
 	}
 }
@@ -192,6 +194,7 @@ func (x *exchange) await(ctx context.Context, downlinks <-chan *paho.Publish, go
 		case p := <-downlinks:
 			x.show('<', fmt.Sprintf("PUBLISH %s QoS %d, %d bytes", p.Topic, p.QoS, len(p.Payload)))
 			x.show('<', string(p.Payload))
+			x.result.Downlinks = append(x.result.Downlinks, string(p.Payload))
 		case why := <-gone:
 			x.show('<', why)
 			return

@@ -30,7 +30,8 @@ type SessionList struct {
 
 // Help is the longer text of --help.
 func (SessionList) Help() string {
-	return `Long names are cut; --json shows them whole. Example, the sessions that are away:
+	return `On a terminal long names are cut; --json shows them whole. Example, the
+sessions that are away:
 
   m2mbridge session list --json | jq 'select(.connected | not)'`
 }
@@ -58,7 +59,7 @@ func (c *SessionList) Run(env *Env) error {
 		if !s.Connected { // else it moves on
 			expires = day(s.ExpiresAt)
 		}
-		return t.row(clip(s.App+"/"+s.ClientID, 40), sessionState(&s), clip(s.Node, 20), behind(s.Lag), day(s.SeenAt), expires)
+		return t.row(s.App+"/"+s.ClientID, sessionState(&s), s.Node, behind(s.Lag), second(s.SeenAt), expires)
 	})
 	if err != nil || c.JSON {
 		return err
@@ -90,15 +91,6 @@ func behind(l api.Lag) string {
 		return "-"
 	}
 	return strconv.FormatInt(*l.Entries, 10) + ", " + text
-}
-
-// clip cuts a cell that is too long for a table.
-func clip(s string, most int) string {
-	r := []rune(s)
-	if len(r) <= most {
-		return s
-	}
-	return string(r[:most-1]) + "…"
 }
 
 // SessionGet is `m2mbridge session get`.
@@ -168,7 +160,7 @@ func showSession(w io.Writer, s *api.Session) error {
 	line("remote", s.Remote)
 	line("mqtt", s.Version)
 	line("created", day(s.CreatedAt))
-	line("seen", day(s.SeenAt))
+	line("seen", second(s.SeenAt))
 	if !s.Connected {
 		line("expires", day(s.ExpiresAt))
 	}
@@ -210,8 +202,9 @@ func (c *SessionRemove) Run(env *Env) error {
 	if _, err := callSession(env, &c.apiFlags, http.MethodDelete, c.Session); err != nil {
 		return err
 	}
-	if !c.JSON {
-		fmt.Fprintf(env.Stdout, "removed %s\n", printable(c.Session))
+	if c.JSON {
+		return json.NewEncoder(env.Stdout).Encode(map[string]string{"removed": c.Session})
 	}
+	fmt.Fprintf(env.Stdout, "removed %s\n", printable(c.Session))
 	return nil
 }

@@ -40,9 +40,9 @@ func TestSessionCommands(t *testing.T) {
 	s.session("other", "o", false)
 	for _, c := range []struct{ args, want string }{
 		{"session list", `^SESSION +STATE +NODE +BEHIND +SEEN +EXPIRES
-other/o +connected  gateway-1:7  1, [0-9]s +\d{4}-\d\d-\d\d \d\d:\d\d
-ui/left/1\.\[2J +away       gateway-1:7  1, [0-9]s +\d{4}-\d\d-\d\d \d\d:\d\d  \d{4}-\d\d-\d\d \d\d:\d\d
-ui/x{36}…  connected  gateway-1:7  1, [0-9]s +\d{4}-\d\d-\d\d \d\d:\d\d
+other/o +connected  gateway-1:7  1, [0-9]s +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d
+ui/left/1\.\[2J +away       gateway-1:7  1, [0-9]s +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \d{4}-\d\d-\d\d \d\d:\d\d
+ui/x{100}  connected  gateway-1:7  1, [0-9]s +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d
 $`},
 		{"session list --app ui --limit 1", `^SESSION.*\nui/left.*\n$`},
 		{"session get ui/left/1\x1b[2J", `^app        ui
@@ -52,7 +52,7 @@ node       gateway-1:7
 remote     192\.0\.2\.7:1
 mqtt       5
 created    [-\d]+ \d\d:\d\d
-seen       [-\d]+ \d\d:\d\d
+seen       [-\d]+ \d\d:\d\d:\d\d
 expires    [-\d]+ \d\d:\d\d
 kept for   1h0m0s
 in flight  0

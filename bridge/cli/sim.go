@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,9 @@ type Sim struct {
 func (Sim) Help() string {
 	return `With a key (--key, M2M_KEY or M2M_ADMIN_KEY) that may write devices it registers
 the fleet first, under ids that begin with IMEI:35672610; without one they must be
-registered from an earlier run. Exit code 1 if an uplink was not accepted. Examples:
+registered from an earlier run. Exit code 1 if an uplink was not accepted. Some of
+the bodies are heartbeats, which are accepted and stored nowhere: the report tells
+how many. Examples:
 
   m2mbridge sim --devices 100 --rate 500 --for 30s --key KEY
   m2mbridge sim --via mqtt --devices 50 --rate 0 --window 16 --key KEY`
@@ -67,9 +70,14 @@ func (c *Sim) Run(env *Env) error {
 		return Usagef("%w", err)
 	}
 	report := c.watch(env, load)
-	printReport(env.Stdout, report)
+	if err := c.show(env.Stdout, report); err != nil {
+		return err
+	}
 	if report.Failed["403"] > 0 {
 		fmt.Fprintln(env.Stderr, "403 means that a device is unknown or its secret another: give --key to register the fleet")
+	}
+	if report.Failed["connection refused"] > 0 {
+		fmt.Fprintf(env.Stderr, "no bridge answers at %s (--to says where to send; is the bridge running?)\n", cfg.Addr)
 	}
 	if report.Accepted != report.Sent || report.Failures() > 0 {
 		return errNotAccepted
@@ -152,10 +160,46 @@ func progress(r fleet.Report, of time.Duration) string {
 	return line
 }
 
+// simReport is the report in JSON; times are in milliseconds.
+type simReport struct {
+	Sent       uint64             `json:"sent"`
+	Accepted   uint64             `json:"accepted"`
+	Heartbeats uint64             `json:"heartbeats"` // of the sent
+	Failed     map[string]uint64  `json:"failed"`     // by reason
+	Elapsed    float64            `json:"elapsed"`
+	Rate       float64            `json:"rate"` // accepted a second
+	Latency    map[string]float64 `json:"latency,omitempty"`
+}
+
+func (c *Sim) show(w io.Writer, r fleet.Report) error {
+	if !c.JSON {
+		printReport(w, r)
+		return nil
+	}
+	out := simReport{Sent: r.Sent, Accepted: r.Accepted, Heartbeats: r.Heartbeats, Failed: r.Failed, Elapsed: inMilliseconds(r.Elapsed), Rate: r.Rate()}
+	if out.Failed == nil {
+		out.Failed = map[string]uint64{}
+	}
+	if r.Accepted > 0 {
+		out.Latency = map[string]float64{"max": inMilliseconds(r.Latency.Max())}
+		for name, q := range map[string]float64{"p50": 0.5, "p90": 0.9, "p99": 0.99} {
+			out.Latency[name] = inMilliseconds(r.Latency.Quantile(q))
+		}
+	}
+	return json.NewEncoder(w).Encode(out)
+}
+
+func inMilliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
+
 // printReport is the table at the end.
 func printReport(w io.Writer, r fleet.Report) {
 	fmt.Fprintf(w, "sent      %d in %s\n", r.Sent, r.Elapsed.Round(10*time.Millisecond))
 	fmt.Fprintf(w, "accepted  %d, %.1f/s\n", r.Accepted, r.Rate())
+	if r.Heartbeats > 0 {
+		fmt.Fprintf(w, "of those  %d heartbeats, which are accepted and stored nowhere\n", r.Heartbeats)
+	}
 	for _, reason := range slices.Sorted(maps.Keys(r.Failed)) {
 		fmt.Fprintf(w, "failed    %d: %s\n", r.Failed[reason], reason)
 	}

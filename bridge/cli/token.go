@@ -16,7 +16,7 @@ type Token struct {
 	Secret  string `env:"M2M_SECRET" secret:"" required:"" placeholder:"SECRET" help:"Shared secret of the device."`
 	Explain bool   `help:"Find out why the token given with --token does not match the body."`
 	Token   string `placeholder:"TOKEN" help:"Token that the device sent, for --explain."`
-	JSON    bool   `name:"json" help:"Print what --explain found as JSON."`
+	JSON    bool   `name:"json" help:"Print JSON: the token, or what --explain found."`
 }
 
 // Help is the longer text of --help.
@@ -41,6 +41,9 @@ func (c *Token) Run(env *Env) error {
 	body, err := readBody(env.Stdin)
 	if err != nil {
 		return err
+	}
+	if !c.Explain && c.JSON {
+		return json.NewEncoder(env.Stdout).Encode(map[string]string{"token": auth.Token(body, c.Secret)})
 	}
 	if !c.Explain {
 		_, err := fmt.Fprintln(env.Stdout, auth.Token(body, c.Secret))

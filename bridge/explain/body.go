@@ -2,13 +2,17 @@ package explain
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"html"
 	"io"
 	"net/url"
+	"slices"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -125,6 +129,9 @@ func (b *bodies) encodings() {
 	b.add(bytes.TrimPrefix(b.sent, bom), "body-bom", "a byte order mark was sent but not hashed", "send no byte order mark")
 	b.add(append(bom, b.sent...), "body-bom", "a byte order mark was hashed but not sent", "hash no byte order mark")
 	const text, fix = "the body was hashed in another character encoding than it was sent in", "hash and send UTF-8"
+	if inner := fromUTF16(b.sent); inner != nil {
+		b.add(inner, "body-encoding", text+": sent as UTF-16", fix)
+	}
 	if utf8.Valid(b.sent) {
 		units := utf16.Encode([]rune(string(b.sent)))
 		b.add(utf16Bytes(units, 0, 1), "body-encoding", text+": UTF-16", fix)
@@ -143,6 +150,29 @@ func utf16Bytes(units []uint16, low, high int) []byte {
 		out[2*i+low], out[2*i+high] = byte(u), byte(u>>8)
 	}
 	return out
+}
+
+// fromUTF16 is a body of UTF-16 as UTF-8, without its byte order mark; nil: it is
+// none, as every second byte of ASCII is zero there.
+func fromUTF16(body []byte) []byte {
+	if len(body) < 2 || len(body)%2 != 0 {
+		return nil
+	}
+	low, high := 0, 1
+	if body[0] == 0 || body[0] == 0xfe {
+		low, high = 1, 0
+	}
+	units := make([]uint16, 0, len(body)/2)
+	for pair := range slices.Chunk(body, 2) {
+		units = append(units, uint16(pair[low])|uint16(pair[high])<<8)
+	}
+	if units[0] == 0xfeff {
+		units = units[1:]
+	}
+	if len(units) == 0 || units[0] > 0x7f { // a pack begins with a bracket
+		return nil
+	}
+	return []byte(string(utf16.Decode(units)))
 }
 
 func latin1(utf []byte) ([]byte, bool) {
@@ -167,11 +197,8 @@ func fromLatin1(latin []byte) []byte {
 // packings are bodies that were wrapped before sending, or before hashing.
 func (b *bodies) packings() {
 	const hashedInner = "hash the bytes as they are sent, or send them as they are"
-	if r, err := gzip.NewReader(bytes.NewReader(b.sent)); err == nil {
-		b.add(unpacked(r), "body-gzip", "the body was compressed after it was hashed", "send the body uncompressed")
-	}
-	if r, err := zlib.NewReader(bytes.NewReader(b.sent)); err == nil {
-		b.add(unpacked(r), "body-gzip", "the body was compressed after it was hashed", "send the body uncompressed")
+	if inner := decompressed(b.sent); inner != nil {
+		b.add(inner, "body-gzip", "the body was compressed after it was hashed", "send the body uncompressed")
 	}
 	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
 		if inner, err := enc.DecodeString(string(bytes.TrimSpace(b.sent))); err == nil {
@@ -186,9 +213,23 @@ func (b *bodies) packings() {
 	b.add([]byte(hex.EncodeToString(sha(b.sent))), "body-prehashed", "the body was hashed before the secret was appended", "hash once: sha256(body followed by secret)")
 }
 
-// unpacked reads what the limit of pairs allows: a small body can hold gigabytes.
+// decompressed is what a body holds as gzip, zlib or bare deflate; nil: it is
+// none of them.
+func decompressed(body []byte) []byte {
+	if r, err := gzip.NewReader(bytes.NewReader(body)); err == nil {
+		return unpacked(r)
+	}
+	if r, err := zlib.NewReader(bytes.NewReader(body)); err == nil {
+		return unpacked(r)
+	}
+	if len(body) == 0 || body[0] == '[' || body[0] == '{' {
+		return nil
+	}
+	return unpacked(flate.NewReader(bytes.NewReader(body)))
+}
+
 func unpacked(r io.Reader) []byte {
-	out, err := io.ReadAll(io.LimitReader(r, pairLimit))
+	out, err := io.ReadAll(io.LimitReader(r, mostBody))
 	if err != nil {
 		return nil
 	}
@@ -198,9 +239,9 @@ func unpacked(r io.Reader) []byte {
 // texts are the JSON texts that say the same, or nearly so.
 func (b *bodies) texts() {
 	const escapes = "the body was hashed with other escapes in its strings than it was sent with"
-	html := bytes.NewBuffer(nil)
-	json.HTMLEscape(html, b.sent)
-	b.add(html.Bytes(), "body-escapes", escapes, fixSame)
+	var escaped bytes.Buffer
+	json.HTMLEscape(&escaped, b.sent)
+	b.add(escaped.Bytes(), "body-escapes", escapes, fixSame)
 	for _, pair := range [][2]string{{`\u003c`, "<"}, {`\u003e`, ">"}, {`\u0026`, "&"}, {`\/`, "/"}, {"/", `\/`}} {
 		b.add(bytes.ReplaceAll(b.sent, []byte(pair[0]), []byte(pair[1])), "body-escapes", escapes, fixSame)
 	}
@@ -212,18 +253,44 @@ func (b *bodies) texts() {
 	if quoted, err := json.Marshal(string(b.sent)); err == nil {
 		b.add(quoted, "body-json-string", "the body was hashed as a JSON string, with quotation marks and escapes", fixSame)
 	}
-	if plain, err := url.QueryUnescape(string(b.sent)); err == nil {
-		b.add([]byte(plain), "body-url-encoded", "the body was URL-encoded after it was hashed", fixSame)
-	}
-	b.add([]byte(url.QueryEscape(string(b.sent))), "body-url-encoded", "the body was hashed URL-encoded", fixSame)
+	b.webTexts()
 	var value any
 	if json.Unmarshal(b.sent, &value) == nil {
+		const rewritten = "the body was parsed and written again between hashing and sending: labels in another order, or numbers in another form"
 		if sorted, err := json.Marshal(value); err == nil {
-			b.add(sorted, "body-rewritten", "the body was parsed and written again between hashing and sending: labels in another order", fixSame)
+			b.add(sorted, "body-rewritten", rewritten, fixSame)
+			b.add(spaced(sorted), "body-rewritten", rewritten, fixSame)
 		}
 	}
 	b.add(bytes.ToLower(b.sent), "body-case", "the body was hashed in lower case", fixSame)
 	b.add(bytes.ToUpper(b.sent), "body-case", "the body was hashed in upper case", fixSame)
+}
+
+// webTexts are what forms and pages make of a text.
+func (b *bodies) webTexts() {
+	if plain, err := url.QueryUnescape(string(b.sent)); err == nil {
+		b.add([]byte(plain), "body-url-encoded", "the body was URL-encoded after it was hashed", fixSame)
+	}
+	if value, ok := formValue(b.sent); ok {
+		b.add(value, "body-form", "the body was put into a form after it was hashed", "send the pack alone, not as a field of a form")
+	}
+	sent := string(b.sent)
+	b.add([]byte(url.QueryEscape(sent)), "body-url-encoded", "the body was hashed URL-encoded", fixSame)
+	b.add([]byte(url.PathEscape(sent)), "body-url-encoded", "the body was hashed URL-encoded", fixSame)
+	b.add([]byte(html.UnescapeString(sent)), "body-html", "the body was escaped for HTML after it was hashed", fixSame)
+	for _, quote := range []string{"&#34;", "&quot;"} {
+		b.add([]byte(strings.ReplaceAll(html.EscapeString(sent), "&#34;", quote)), "body-html", "the body was hashed escaped for HTML", fixSame)
+	}
+}
+
+// formValue is the one field of a form.
+func formValue(body []byte) ([]byte, bool) {
+	name, value, ok := bytes.Cut(body, []byte("="))
+	if !ok || len(name) == 0 || bytes.ContainsAny(name, "[{\"") || bytes.Contains(value, []byte("&")) {
+		return nil, false
+	}
+	plain, err := url.QueryUnescape(string(value))
+	return []byte(plain), err == nil
 }
 
 // asciiJSON writes every character outside ASCII as \uXXXX, as Python's

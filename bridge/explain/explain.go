@@ -11,6 +11,7 @@ type Input struct {
 	Token   string
 	Secrets []string // active secrets, newest first
 	Retired []string // secrets that were taken out of use, if still known
+	Others  []string // secrets of another device that the message names
 	Logins  []string // MQTT user names whose login token may have been sent instead
 }
 
@@ -29,25 +30,44 @@ type Report struct {
 	Findings []Finding `json:"findings" nullable:"false" doc:"What is wrong, or odd, with the token"`
 }
 
-// pairLimit bounds the bodies for which two mistakes at once are searched:
-// that takes thousands of hashes over the whole body.
-const pairLimit = 16 << 10
+// budget bounds what one search may hash, in bytes: about a tenth of a second. A
+// body of the largest size is tried with every single mistake, and with two at
+// once as far as that goes; a usual one with all.
+const budget = 24 << 20
+
+// hashCost is what a hash costs beside the bytes that go into it.
+const hashCost = 128
+
+// largeBody bounds what is made of a body in many ways, and what a packed one
+// may hold: a small body can hold gigabytes.
+const (
+	largeBody = 16 << 10
+	mostBody  = 64 << 10
+)
 
 // Explain compares the token with every token a known mistake would make. The
 // explanation with the fewest mistakes wins; equal ones go by the order of the
 // tables, the more common first.
 func Explain(in Input) Report {
-	s := search{forms: tokenForms(in.Token)}
+	found := revealed(&in)
+	r := explain(in)
+	r.Match = r.Match && len(found) == 0
+	r.Findings = append(r.Findings, found...)
+	return r
+}
+
+func explain(in Input) Report {
+	s := search{forms: tokenForms(in.Token), left: budget}
 	if len(s.forms) == 0 {
 		return Report{Findings: []Finding{malformed(in.Token)}}
 	}
 	s.bodies = bodyVariants(in.Body)
 	s.formulas = formulas(in.Logins)
-	s.secrets = secretVariants(in.Secrets, in.Retired)
-	if r, ok := s.run(len(in.Body) <= pairLimit); ok {
+	s.secrets = secretVariants(in)
+	if r, ok := s.run(); ok {
 		return r
 	}
-	return Report{Findings: []Finding{unexplained(in)}}
+	return Report{Findings: []Finding{unexplained(in, s.left <= 0)}}
 }
 
 // variant is one way a device may have had the bytes; no finding is the right way.
@@ -63,16 +83,13 @@ type search struct {
 	bodies   []variant
 	formulas []formula
 	secrets  []variant
+	left     int // of the budget
 }
 
 // run tries combinations by the number of mistakes in them. The first entry of
 // each table is the right way.
-func (s *search) run(pairs bool) (Report, bool) {
-	depth := 1
-	if pairs {
-		depth = 2
-	}
-	for mistakes := 0; mistakes <= depth; mistakes++ {
+func (s *search) run() (Report, bool) {
+	for mistakes := range 3 {
 		if r, ok := s.level(mistakes); ok {
 			return r, true
 		}
@@ -94,6 +111,9 @@ func (s *search) level(mistakes int) (Report, bool) {
 			for bi := range s.bodies {
 				if odd(s.bodies[bi].finding) != left || s.bodies[bi].rare && mistakes > 1 {
 					continue
+				}
+				if s.left -= len(s.bodies[bi].bytes) + len(secret.bytes) + hashCost; s.left <= 0 {
+					return Report{}, false
 				}
 				if r, ok := s.try(&s.bodies[bi], f, secret); ok {
 					return r, true
@@ -132,9 +152,15 @@ func (s *search) try(b *variant, f *formula, secret *variant) (Report, bool) {
 	return Report{}, false
 }
 
-func unexplained(in Input) Finding {
+func unexplained(in Input, short bool) Finding {
 	if len(in.Secrets)+len(in.Retired) == 0 {
 		return Finding{"no-secret", "there is no secret to compare the token with", "register a secret for the device, or give one"}
+	}
+	if short {
+		return Finding{
+			"unexplained", "none of the mistakes that were tried gives this token; the body is too large to try all, and any two at once",
+			"make the mistake come again with a shorter body",
+		}
 	}
 	return Finding{
 		"unexplained",

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"crypto/hmac"
 	"crypto/md5"
@@ -11,6 +12,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"html"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +24,7 @@ const (
 	secret  = "72J3wD2bd4QcKpLzRtYuVbNmAsDfGh42"
 	second  = "ZZZ3wD2bd4QcKpLzRtYuVbNmAsDfGh99"
 	retired = "oldJ3wD2bd4QcKpLzRtYuVbNmAsDfGh0"
+	other   = "othJ3wD2bd4QcKpLzRtYuVbNmAsDfGh1"
 	login   = "urn:dev:IMEI:356726104408422:"
 	pack    = `[{"bn":"urn:dev:IMEI:356726104408422:","n":"temperature","u":"Cel","v":21.5},{"n":"note","vs":"a b & é/c"}]`
 )
@@ -73,6 +77,17 @@ var mistakes = []struct {
 	{"escaped for HTML", pack, token(strings.ReplaceAll(pack, "&", `\u0026`), secret), []string{"body-escapes"}, false, 1},
 	{"escaped slashes", pack, token(strings.ReplaceAll(pack, "/", `\/`), secret), []string{"body-escapes"}, false, 1},
 	{"escaped to ASCII", pack, token(strings.ReplaceAll(pack, "é", `\u00e9`), secret), []string{"body-escapes"}, false, 1},
+	{"sent as UTF-16", utf16LE(pack), token(pack, secret), []string{"body-encoding"}, false, 1},
+	{"sent as UTF-16 with a mark", "\xff\xfe" + utf16LE(pack), token(pack, secret), []string{"body-encoding"}, false, 1},
+	{"deflate", deflated(pack), token(pack, secret), []string{"body-gzip"}, false, 1},
+	{"sent as a form", "data=" + url.QueryEscape(pack), token(pack, secret), []string{"body-form"}, false, 1},
+	{"sent URL-encoded", url.QueryEscape(pack), token(pack, secret), []string{"body-url-encoded"}, false, 1},
+	{"hashed URL-encoded", pack, token(url.PathEscape(pack), secret), []string{"body-url-encoded"}, false, 1},
+	{"sent escaped for HTML", html.EscapeString(pack), token(pack, secret), []string{"body-html"}, false, 1},
+	{"hashed with &quot;", pack, token(strings.ReplaceAll(html.EscapeString(pack), "&#34;", "&quot;"), secret), []string{"body-html"}, false, 1},
+	{"secret in the body", pack + secret, token(pack, secret), []string{"secret-in-body"}, false, 1},
+	{"secret as token", pack, secret, []string{"unexplained", "secret-as-token"}, false, 0},
+	{"another device's secret", pack, token(pack, other), []string{"secret-other-device"}, false, 0},
 	{"sent as JSON string", quoted(pack), token(pack, secret), []string{"body-json-string"}, false, 1},
 	{"hashed as JSON string", pack, token(quoted(pack), secret), []string{"body-json-string"}, false, 1},
 	{"rewritten", `[{"v":1,"n":"a"}]`, token(`[{"n":"a","v":1}]`, secret), []string{"body-rewritten"}, false, 1},
@@ -130,7 +145,7 @@ func TestExplainNamesTheMistake(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			r := Explain(Input{
 				Body: []byte(m.body), Token: m.token, Secrets: []string{secret, second},
-				Retired: []string{retired}, Logins: []string{login},
+				Retired: []string{retired}, Others: []string{other}, Logins: []string{login},
 			})
 			var got []string
 			for _, f := range r.Findings {
@@ -143,7 +158,7 @@ func TestExplainNamesTheMistake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, s := range []string{secret, second, retired} {
+			for _, s := range []string{secret, second, retired, other} {
 				if bytes.Contains(bytes.ToLower(shown), []byte(strings.ToLower(s))) {
 					t.Error("the report shows a secret")
 				}
@@ -195,10 +210,10 @@ func TestExplainWithoutSecret(t *testing.T) {
 	}
 }
 
-// A token check must not stop a node: the largest body that is searched in
-// full, with a token nothing explains, in every build and on a slow machine.
+// A token check must not stop a node: a large body, with a token nothing
+// explains, in every build and on a slow machine.
 func TestExplainIsBounded(t *testing.T) {
-	body := []byte(`[{"n":"a","vs":"` + strings.Repeat("x", pairLimit-32) + `"}]`)
+	body := []byte(`[{"n":"a","vs":"` + strings.Repeat("x", mostBody-32) + `"}]`)
 	done := make(chan Report, 1)
 	go func() { done <- Explain(Input{Body: body, Token: token("?"), Secrets: []string{secret, second}}) }()
 	select {
@@ -218,10 +233,22 @@ func BenchmarkExplainNothing(b *testing.B) {
 }
 
 func BenchmarkExplainNothingLarge(b *testing.B) {
-	body := []byte(`[{"n":"a","vs":"` + strings.Repeat("x", pairLimit-32) + `"}]`)
+	body := []byte(`[{"n":"a","vs":"` + strings.Repeat("x", mostBody-32) + `"}]`)
 	for b.Loop() {
 		Explain(Input{Body: body, Token: token("?"), Secrets: []string{secret, second}})
 	}
+}
+
+func deflated(text string) string {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, 9)
+	if err == nil {
+		_, err = w.Write([]byte(text))
+	}
+	if err != nil || w.Close() != nil {
+		panic(err)
+	}
+	return b.String()
 }
 
 func hexOf[T [16]byte | [20]byte | [64]byte](sum T) string {

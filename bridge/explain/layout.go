@@ -5,7 +5,7 @@ import "bytes"
 // stripped adds the files whose line ends `curl -d @file` left out: the token
 // was made over the file. A body that has line ends did not come that way.
 func (b *bodies) stripped() {
-	if bytes.ContainsAny(b.sent, "\r\n") || len(b.sent) > pairLimit {
+	if bytes.ContainsAny(b.sent, "\r\n") || len(b.sent) > largeBody {
 		return
 	}
 	for _, end := range []string{"\n", "\r\n"} {

@@ -10,17 +10,22 @@ import (
 // secretVariants lists the secrets as they are, then each as devices get it
 // wrong. Without any secret one empty variant stands in, for the formulas that
 // use none.
-func secretVariants(active, retired []string) []variant {
+func secretVariants(in Input) []variant {
 	var all []variant
-	for i, s := range active {
+	for i, s := range in.Secrets {
 		all = append(all, variant{bytes: []byte(s), secret: i + 1})
 	}
-	for _, s := range retired {
+	for _, s := range in.Retired {
 		all = append(all, variant{bytes: []byte(s), finding: &Finding{
 			"secret-retired", "the token was made with an old secret of this device", "give the device its present secret",
 		}})
 	}
-	for i, s := range active {
+	for _, s := range in.Others {
+		all = append(all, variant{bytes: []byte(s), finding: &Finding{
+			"secret-other-device", "the token was made with the secret of another device that the message names", "give each device its own secret, and its own base name",
+		}})
+	}
+	for i, s := range in.Secrets {
 		all = append(all, mistaken(s, i+1)...)
 	}
 	if len(all) == 0 {

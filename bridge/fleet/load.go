@@ -131,6 +131,7 @@ func (l *Load) Report() Report {
 		t := &l.tallies[i]
 		r.Accepted += t.accepted.Load()
 		r.Sent += t.sent.Load()
+		r.Heartbeats += t.heartbeats.Load()
 		r.Latency.Merge(&t.latency)
 	}
 	if started := l.started.Load(); started != 0 {

@@ -19,6 +19,9 @@ type Report struct {
 	Accepted uint64            // answered 200, or acknowledged
 	Failed   map[string]uint64 // all else, by HTTP status or by what broke
 	Latency  *Histogram        // of the accepted
+
+	// Heartbeats are those of the sent that have no measurement: they are accepted, and stored nowhere.
+	Heartbeats uint64
 }
 
 // Rate is the number of accepted messages a second.
@@ -43,8 +46,8 @@ const shards = 16
 
 // tally counts for some of the connections.
 type tally struct {
-	sent, accepted atomic.Uint64
-	latency        Histogram
+	sent, accepted, heartbeats atomic.Uint64
+	latency                    Histogram
 }
 
 func (t *tally) accept(took time.Duration) {

@@ -1,0 +1,249 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"m2mbridge/auth/redistest"
+)
+
+// asked is one request of an operation, and the status that it must have.
+type asked struct {
+	op, path, body string
+	status         int
+}
+
+// goodAndBad are requests in their order: what one makes another finds. What all
+// operations refuse alike is in bad.
+var goodAndBad = []asked{
+	{"create-device", "/v1/devices", `{"id":"` + imei1 + `","labels":{"site":"depot"},"name":"n","iccid":"8931440400000000001","msisdn":"31612345678","ratePlan":"r"}`, 201},
+	{"create-device", "/v1/devices", `{"id":"` + uuid1 + `","unsigned":true,"disabled":true,"sms":false}`, 201},
+	{"create-device", "/v1/devices", `{"id":"` + imei1 + `"}`, 409},
+	{"create-device", "/v1/devices", `{"id":"IMEI:1"}`, 422},
+	{"create-device", "/v1/devices", `{"id":"` + imei2 + `","secret":"short"}`, 422},
+	{"create-device", "/v1/devices", `{"id":"` + imei2 + `","msisdn":"x"}`, 422},
+	{"list-devices", "/v1/devices", "", 200},
+	{"list-devices", "/v1/devices?limit=1&sort=-id&createdSince=2020-01-01T00:00:00Z&modifiedBefore=2100-01-01T00:00:00Z", "", 200},
+	{"get-device", "/v1/devices/" + imei1, "", 200},
+	{"get-device", "/v1/devices/" + uuid1, "", 200},
+	{"get-device", "/v1/devices/" + imei2, "", 404},
+	{"get-device", "/v1/devices/x", "", 422},
+	{"create-app", "/v1/apps", `{"name":"contract","scopes":["uplink.read","admin"],"devices":["` + imei1 + `","site=depot"]}`, 201},
+	{"create-app", "/v1/apps", `{"name":"contract","scopes":["uplink.read"]}`, 409},
+	{"create-app", "/v1/apps", `{"name":"x","scopes":["fly"]}`, 422},
+	{"create-app", "/v1/apps", `{"name":"x","scopes":["uplink.read"],"devices":["x"]}`, 422},
+	{"list-apps", "/v1/apps?limit=1", "", 200},
+	{"get-app", "/v1/apps/contract", "", 200},
+	{"get-app", "/v1/apps/nobody", "", 404},
+	{"list-sessions", "/v1/sessions?app=ui", "", 200},
+	{"get-session", "/v1/sessions/ui/a%2Fb", "", 200},
+	{"get-session", "/v1/sessions/ui/none", "", 404},
+	{"list-uplinks", "/v1/uplinks", "", 200},
+	{"list-uplinks", "/v1/uplinks?device=" + imei1 + "&limit=1", "", 200},
+	{"list-uplinks", "/v1/uplinks?after=x", "", 422},
+	{"list-uplinks", "/v1/uplinks?after=1-0&cursor=2-0", "", 422},
+	{"list-uplinks", "/v1/uplinks?device=x", "", 422},
+	{"list-rejects", "/v1/rejects", "", 200},
+	{"list-events", "/v1/events", "", 200},
+	{"live", "/v1/live?after=x", "", 422},
+	{"explain", "/v1/explain", `{"body":"W10=","token":"00"}`, 200},
+	{"explain", "/v1/explain", `{"body":"` + base64.StdEncoding.EncodeToString([]byte("[]\n")) + `","token":"00","device":"` + imei1 + `"}`, 200},
+	{"explain", "/v1/explain", `{"body":"%","token":"00"}`, 422},
+	{"explain", "/v1/explain", `{"body":"W10=","token":"00","device":"x"}`, 422},
+	{"delete-session", "/v1/sessions/ui/a%2Fb", "", 204},
+	{"delete-session", "/v1/sessions/ui/a%2Fb", "", 404},
+	{"delete-device", "/v1/devices/" + imei1, "", 204},
+	{"delete-device", "/v1/devices/" + imei1, "", 404},
+	{"delete-app", "/v1/apps/contract", "", 204},
+	{"delete-app", "/v1/apps/contract", "", 404},
+	{"livez", "/livez", "", 200},
+	{"readyz", "/readyz", "", 200},
+	{"metrics", "/metrics", "", 200},
+	{"openapi", "/openapi.json", "", 200},
+	{"asyncapi", "/asyncapi.json", "", 200},
+	{"reference", "/docs", "", 200},
+}
+
+// TestContract holds the served OpenAPI document against what the server does:
+// each operation is asked well and badly, and answers nothing that the document
+// does not say: no status, type, header or name. What the document says must
+// have been seen.
+func TestContract(t *testing.T) {
+	var logged safeBuffer
+	a := start(t, redistest.Start(t), keepSessions, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&logged, nil)) })
+	c := newContract(a)
+	a.session("ui", "a/b")
+	lacking, narrow := a.app("lacking", "downlink.write"), a.app("narrow", "device.write device.read uplink.read reject.read", imei2)
+	a.entries()
+	c.bad(lacking)
+	for _, r := range goodAndBad {
+		c.try(c.operation(r.op), r.status, adminKey, r.path, r.body)
+	}
+	c.try(c.operation("create-device"), http.StatusForbidden, narrow, "/v1/devices", `{"id":"`+imei1+`"}`)
+	c.try(c.operation("list-uplinks"), http.StatusForbidden, narrow, "/v1/uplinks?device="+imei1, "")
+	c.try(c.operation("list-devices"), http.StatusOK, adminKey, "/v1/devices", "", "Accept", "application/xml") // there is only JSON
+	c.live()
+	a.redis.Kill()
+	for _, op := range c.operations() {
+		if op.Responses["503"].Headers != nil {
+			c.try(op, http.StatusServiceUnavailable, adminKey, op.sample(), goodBodies[op.OperationID])
+		}
+	}
+	c.complete()
+	for _, id := range []string{"request=contract-get-device ", "request=contract-list-uplinks "} {
+		if !strings.Contains(logged.String(), id) {
+			t.Errorf("no failure is logged with %s", id)
+		}
+	}
+	if strings.Contains(logged.String(), adminKey) {
+		t.Error("a key is in the log")
+	}
+}
+
+// goodBodies are for when Redis is gone.
+var goodBodies = map[string]string{
+	"create-device": `{"id":"` + imei2 + `"}`, "create-app": `{"name":"more","scopes":["admin"]}`,
+	"explain": `{"body":"W10=","token":"00","device":"` + imei2 + `"}`,
+}
+
+// entries puts some of each kind into the streams, whole and bare.
+func (a *testAPI) entries() {
+	a.uplink(imei1, 1)
+	a.add(uplinks, uuid1, "via", "mqtt", "token", "", "pack", `[]`, "raw", "\xff", "unsigned", "1")
+	a.add(rejects, imei1, "via", "http", "reason", "wrong-token", "detail", "d", "remote", "192.0.2.1:1", "body", "\x00[")
+	a.add(rejects, "", "via", "", "reason", "suppressed", "detail", "", "remote", "", "body", "")
+	a.add(events, imei1, "kind", "presence", "id", "", "state", "online")
+	a.add(events, "", "app", "ui", "kind", "gap", "id", "ui/a", "state", "missed", "cause", "c")
+}
+
+// live reads one message of each type.
+func (c *contract) live() {
+	op := c.operation("live")
+	l := c.api.live(adminKey, "?after=0", "")
+	c.hold(op, answer{http.StatusOK, withID(l.header, op), nil})
+	types := map[string]bool{}
+	for len(types) < 3 {
+		m, ok := l.next()
+		if !ok {
+			c.t.Fatal("the stream ended")
+		}
+		c.event(m)
+		types[m.event] = true
+	}
+	l.cancel()
+	// A client that starts before what was trimmed is told of a gap.
+	key := c.api.keys.Key(0, string(uplinks))
+	first := c.api.uplink(imei1, 2)
+	c.api.uplink(imei1, 3)
+	c.api.uplink(imei1, 4)
+	if err := c.api.client.XTrimMaxLen(c.t.Context(), key, 1).Err(); err != nil {
+		c.t.Fatal(err)
+	}
+	l = c.api.live(adminKey, "?kind=uplinks&after="+first, "")
+	defer l.cancel()
+	m, _ := l.next()
+	if m.event != "gap" {
+		c.t.Errorf("got %v", m)
+	}
+	c.event(m)
+}
+
+// withID is the header as if the request had had an id of its own.
+func withID(h http.Header, op *operation) http.Header {
+	if h.Get("X-Request-Id") == "" {
+		return h
+	}
+	h = h.Clone()
+	h.Set("X-Request-Id", "contract-"+op.OperationID)
+	return h
+}
+
+// What no operation is at answers as the document's head says.
+func TestContractBesideOperations(t *testing.T) {
+	a := start(t, redistest.Start(t), keepSessions)
+	c := newContract(a)
+	for _, r := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "/nothing", 404}, {"GET", "/v1/sessions/ui", 404}, {"POST", "/v1/sessions/ui/a", 405}, {"GET", "/v1/sessions/ui/", 404}, {"DELETE", "/v1/sessions/ui", 404},
+		{"PUT", "/v1/apps", 405}, {"POST", "/docs", 405}, {"DELETE", "/v1/explain", 405},
+	} {
+		got := a.call(adminKey, r.method, r.path, "")
+		if got.status != r.status || got.header.Get("Content-Type") != "application/problem+json" || got.header.Get("X-Request-Id") == "" {
+			t.Errorf("%s %s: %d %v", r.method, r.path, got.status, got.header)
+		}
+		c.fits(r.path, strings.Join([]string{"components", "schemas", "ErrorModel"}, "\x00"), got.body)
+	}
+	for _, op := range c.operations() {
+		if op.method != "GET" || op.OperationID == "live" {
+			continue
+		}
+		if got := a.call(adminKey, "HEAD", op.sample(), ""); got.status == 405 || len(got.body) > 0 {
+			t.Errorf("HEAD %s: %d %s", op.path, got.status, got.body)
+		}
+	}
+}
+
+// safeBuffer may be written to while it is read.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// A body that does not come is waited for, and then refused as documented.
+func TestSlowBody(t *testing.T) {
+	t.Parallel()
+	a := start(t, redistest.Start(t))
+	c := newContract(a)
+	for _, op := range c.operations() {
+		if op.RequestBody == nil {
+			continue
+		}
+		t.Run(op.OperationID, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", strings.TrimPrefix(a.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nX-Request-Id: contract-%s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+				op.method, op.sample(), op.OperationID, adminKey)
+			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusRequestTimeout {
+				t.Errorf("%d, %v", resp.StatusCode, err)
+			}
+			if _, said := op.Responses["408"]; !said || !strings.Contains(string(body), `"status":408`) || resp.Header.Get("X-Request-Id") != "contract-"+op.OperationID {
+				t.Errorf("%v %s", resp.Header, body)
+			}
+		})
+	}
+}
