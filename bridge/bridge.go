@@ -89,14 +89,14 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	metrics := prometheus.NewRegistry()
 	b.registry, err = auth.NewRegistry(auth.RegistryConfig{
 		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys,
-		SecretKey: b.cfg.SecretKey, AdminKey: b.cfg.AdminKey, CacheBytes: cacheBytes(b.cfg), Log: b.log,
+		SecretKey: b.cfg.SecretKey, AdminKey: b.cfg.AdminKey, CacheBytes: cacheBytes(b.cfg), Attached: attachedKeys(keys), Log: b.log,
 	})
 	if err != nil {
 		return fmt.Errorf("make registry: %w", err)
 	}
-	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, MaxEvents: b.cfg.EventsMax, Log: b.log})
-	b.courier = courier.New(b.downlinks, b.log)
 	b.trace = b.newTrace(keys)
+	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink})
+	b.courier = courier.New(b.downlinks, b.log)
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
@@ -110,6 +110,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	})
 	b.latest = latest.New(b.latestConfig(keys, metrics))
 	b.registry.OnChange(b.latest.OnChange)
+	b.registry.OnChange(b.downlinks.OnChange)
 	b.sessions = session.NewKeeper(session.Config{Client: b.store.Client, Reader: b.store.Reader, Keys: keys, Node: nodeName()})
 	b.shares = session.NewShare(b.store.Client, keys)
 	b.watch = session.NewWatch(b.watchConfig(keys, metrics))
@@ -128,6 +129,8 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	b.api, err = api.New(api.Config{
 		Registry: b.registry, Sessions: b.sessions, Trace: b.trace, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
 		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
+		Activities: activities{uplink.NewReader(b.store.Reader, keys)}, Presences: presences{b.presence},
+		Values: values{latest.NewReader(b.store.Reader, keys)}, PastSecrets: b.registry.PastSecrets,
 		AppRate: b.cfg.AppRate, Metrics: metrics, Log: b.log, Version: Version(),
 	})
 	return err

@@ -39,3 +39,32 @@ func (b *Bridge) onDelivered() func(*broker.Message, int) {
 		b.trace.Delivered(&trace.Delivery{Device: m.Device, Topic: m.Topic, MS: m.ID.MS, Seq: m.ID.Seq, Subscribers: subscribers})
 	}
 }
+
+// noteDownlink is the trace for downlinks.
+func (b *Bridge) noteDownlink(id auth.DeviceID, text string) {
+	if b.trace != nil {
+		b.trace.Note(id, trace.Proven, trace.Downlink, text)
+	}
+}
+
+// connections has devices' sessions in the trace, beside what is told of them.
+type connections struct {
+	broker.Presence
+	trace *trace.Trace // nil: no steps are kept
+}
+
+func (c connections) Online(d auth.DeviceID, session uint64) {
+	c.Presence.Online(d, session)
+	c.note(d, "connected over MQTT")
+}
+
+func (c connections) Offline(d auth.DeviceID, session uint64, cause string) {
+	c.Presence.Offline(d, session, cause)
+	c.note(d, "session over MQTT ended: "+cause)
+}
+
+func (c connections) note(d auth.DeviceID, text string) {
+	if c.trace != nil {
+		c.trace.Note(d, trace.Proven, trace.Connection, text)
+	}
+}

@@ -48,7 +48,7 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 	return broker.Config{
 		Registry: b.registry, Log: b.log, TLS: tlsConfig,
 		Submit: b.submit, Reject: b.rejectMQTT,
-		Presence: b.presence, Retained: b.presence.Retained,
+		Presence: connections{b.presence, b.trace}, Retained: b.presence.Retained,
 		Ready: b.courier.Ready, Taken: ingest.Taken,
 		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap, OnDelivered: b.onDelivered(),
 		SessionExpiry: c.SessionExpiry,

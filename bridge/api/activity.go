@@ -15,9 +15,9 @@ type Activities interface {
 	Look(ctx context.Context, ids []auth.DeviceID) ([]Activity, error)
 }
 
-// Presences tell whether devices are connected over MQTT.
+// Presences tell which devices are online.
 type Presences interface {
-	// Look gives the presence of each device, in their order; nil: it was never connected.
+	// Look gives the presence of each device, in their order; nil: it was never seen.
 	Look(ctx context.Context, ids []auth.DeviceID) ([]*Presence, error)
 }
 
@@ -47,10 +47,10 @@ type Counters struct {
 	Refused    int64 `json:"refused" doc:"Messages refused"`
 }
 
-// Presence is whether a device is connected over MQTT.
+// Presence is whether a device is online: over MQTT while it has a session, over HTTP while its uplinks come as they use to.
 type Presence struct {
-	State string    `json:"state" example:"online"`
-	Via   string    `json:"via,omitempty" example:"mqtt"`
+	State string    `json:"state" enum:"online,offline"`
+	Via   string    `json:"via,omitempty" example:"mqtt" doc:"How it is online, or was last"`
 	Since time.Time `json:"since"`
 	Cause string    `json:"cause,omitempty" doc:"Why it is so"`
 }
@@ -58,8 +58,10 @@ type Presence struct {
 // Value is the latest record of one name.
 type Value struct {
 	Name   string          `json:"name" doc:"The record's name behind the base name" example:"temperature"`
-	Value  json.RawMessage `json:"value" doc:"A number, string, boolean, or base64 of data; numbers keep their text"`
+	Value  json.RawMessage `json:"value,omitempty" doc:"A number, string, boolean, or base64 of data; numbers keep their text. Missing: there is a sum only"`
+	Sum    json.RawMessage `json:"sum,omitempty" doc:"The integrated sum, where the record has one"`
 	Unit   string          `json:"unit,omitempty" example:"Cel"`
+	Cut    bool            `json:"cut,omitempty" doc:"The text goes on in the uplink"`
 	Time   time.Time       `json:"time" doc:"When it was measured"`
 	Uplink string          `json:"uplink" doc:"Stream id of the uplink it came in" example:"1700000000000-0"`
 }

@@ -34,7 +34,7 @@ type Device struct {
 
 	LastSeen *Seen     `json:"lastSeen,omitempty" doc:"Missing: nothing of it was accepted yet"`
 	Counters *Counters `json:"counters,omitempty"`
-	Presence *Presence `json:"presence,omitempty" doc:"For apps with uplink.read; missing: it was never connected"`
+	Presence *Presence `json:"presence,omitempty" doc:"For apps with uplink.read; missing: it was never online"`
 	Values   []Value   `json:"values,omitempty" nullable:"false" doc:"The latest of each name, for apps with uplink.read; not in lists"`
 }
 

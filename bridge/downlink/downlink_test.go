@@ -288,3 +288,36 @@ func TestAcknowledge(t *testing.T) {
 		b.hand(MQTT, d.ID)
 	})
 }
+
+func TestRemovedDevice(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, second := b.create(draft(1)), b.create(draft(2))
+		stays := b.create(draft(3, func(d *Draft) { d.Device = other }))
+		b.OnChange(auth.Change{Kind: auth.ChangeDevice, Device: imei}) // as after any change
+		b.looked()
+		b.is(first.ID, Executing)
+		if err := registry.DeleteDevice(t.Context(), imei, auth.AnyRevision); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []auth.DeviceID{imei, other} {
+			b.OnChange(auth.Change{Kind: auth.ChangeDevice, Device: id})
+		}
+		b.looked()
+		b.is(first.ID, Cancelled)
+		if d := b.is(second.ID, Cancelled); d.Cause != "the device was removed" {
+			t.Errorf("cause %s", d.Cause)
+		}
+		b.is(stays.ID, Executing)
+		if err := registry.DeleteDevice(t.Context(), other, auth.AnyRevision); err != nil {
+			t.Fatal(err)
+		}
+		b.clock.pass(49 * time.Hour) // which nobody was told of
+		b.looked()
+		b.is(stays.ID, Cancelled)
+	})
+}

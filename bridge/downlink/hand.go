@@ -14,6 +14,7 @@ import (
 // Handed is a downlink on its way, in one attempt.
 type Handed struct {
 	ID      string
+	Device  auth.DeviceID
 	Attempt int             // 0: it went out before, and its outcome is settled
 	Pack    json.RawMessage // see Spell
 }
@@ -30,18 +31,31 @@ func (s *Service) Hand(ctx context.Context, id auth.DeviceID, via Channel) (h Ha
 		return Handed{}, false, fmt.Errorf("%w: hand: %w", ErrUnavailable, err)
 	}
 	s.nudge()
-	return HandedOf(words)
+	h, ok, err = HandedOf(id, words)
+	if ok {
+		s.Handing(h, via)
+	}
+	return h, ok, err
 }
 
-// HandedOf reads what the rules hand and again return.
-func HandedOf(words []string) (h Handed, ok bool, err error) {
+// Handing notes that a downlink goes to its device.
+func (s *Service) Handing(h Handed, via Channel) {
+	if h.Attempt == 0 {
+		s.cfg.Note(h.Device, h.ID+" goes once more over "+string(via)+", as an answer that was lost")
+		return
+	}
+	s.cfg.Note(h.Device, h.ID+" is handed over "+string(via)+", attempt "+strconv.Itoa(h.Attempt))
+}
+
+// HandedOf reads what the rules hand and again return of a device.
+func HandedOf(device auth.DeviceID, words []string) (h Handed, ok bool, err error) {
 	if len(words) == 0 {
 		return Handed{}, false, nil
 	}
 	if len(words) != 3 {
 		return Handed{}, false, fmt.Errorf("%w: hand: %d words", ErrUnavailable, len(words))
 	}
-	h.ID, h.Pack = words[0], []byte(words[2])
+	h.ID, h.Device, h.Pack = words[0], device, []byte(words[2])
 	if h.Attempt, err = strconv.Atoi(words[1]); err != nil {
 		return Handed{}, false, fmt.Errorf("%w: hand: %w", ErrUnavailable, err)
 	}
@@ -74,6 +88,9 @@ func (s *Service) Done(ctx context.Context, h Handed, delivered bool, cause stri
 	}
 	s.nudge()
 	n, err := reply.Int()
+	if n == 1 {
+		s.cfg.Note(h.Device, h.ID+": "+cause)
+	}
 	return n == 1, err
 }
 

@@ -48,6 +48,9 @@ func (s *Service) Run(ctx context.Context) error {
 // look passes over all partitions once, and says when something is due next.
 func (s *Service) look(ctx context.Context) (next time.Time, err error) {
 	next = s.now().Add(lookSleep)
+	if err := s.dropRemoved(ctx); err != nil {
+		return next, err
+	}
 	due, first, err := s.due(ctx)
 	if err != nil {
 		return next, err

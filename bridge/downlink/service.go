@@ -32,6 +32,9 @@ type Config struct {
 	MaxPack  int           // bytes of a pack; 4096, which is what devices' buffers hold at most
 	Deadline time.Duration // of one change; 1 s
 
+	// Note is told in words what happens to a device's downlinks through this Service; it must not block. Nil: nobody is told.
+	Note func(device auth.DeviceID, text string)
+
 	MaxEvents int64 // length of a partition's events stream, about; 0: no limit
 
 	Log *slog.Logger     // nil: nothing is logged
@@ -45,6 +48,8 @@ type Service struct {
 	log    *slog.Logger
 	script *redis.Script
 	nudges chan struct{} // of one: something is due sooner than was thought
+
+	removals removals
 }
 
 // New makes a Service; it asks nothing of Redis yet.
@@ -60,6 +65,9 @@ func New(c Config) *Service {
 	s := &Service{cfg: c, now: c.Now, log: c.Log, script: redis.NewScript(Rules + doSource), nudges: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.cfg.Note == nil {
+		s.cfg.Note = func(auth.DeviceID, string) {}
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -112,6 +120,9 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 		return Downlink{}, false, map[string]error{"unknown": ErrDevice, "full": ErrFull, "other": ErrOther}[words[1]]
 	}
 	s.nudge()
+	if words[1] == "1" {
+		s.cfg.Note(d.Device, words[0]+" created, channel "+string(d.Channel))
+	}
 	made, err = s.Get(ctx, words[0])
 	return made, words[1] == "1", err
 }

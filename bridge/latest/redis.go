@@ -44,6 +44,9 @@ const releaseSource = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`
 
+// Key is the hash of a device's values.
+func Key(ks auth.Keyspace, id auth.DeviceID) string { return latestKey(ks, id) }
+
 func latestKey(ks auth.Keyspace, id auth.DeviceID) string {
 	return ks.Key(ks.Partition(id), "latest:"+string(id))
 }

@@ -40,11 +40,12 @@ func (u *uplink) acknowledges() string {
 
 // taken is the downlink that the script handed to an uplink. One that cannot be written for the device is given back.
 func (s *Service) taken(u *uplink, words string) *Downlink {
-	h, ok, err := downlink.HandedOf(strings.SplitN(words, " ", 3))
+	h, ok, err := downlink.HandedOf(u.id, strings.SplitN(words, " ", 3))
 	if err != nil || !ok {
 		s.cfg.Log.Error("downlink not handed over", "device", u.id, "error", err)
 		return nil
 	}
+	s.cfg.Downlinks.Handing(h, downlink.HTTP)
 	d := &Downlink{ID: h.ID, Settle: func(delivered bool, cause string) { s.settleDownlink(h, delivered, cause) }}
 	if d.Body, err = h.Spell(string(u.spelling)); err != nil {
 		d.Settle(false, "the pack cannot be written for the device")

@@ -196,6 +196,8 @@ local rules = function(P, now, keep, most, cap)
     elseif d.state ~= 'QUEUED' and d.state ~= 'EXECUTING' then
       local since = tonumber(call('HGET', key(id), 'since'))
       if since + keep <= now then forget(id, d) else call('ZADD', due, since + keep, id) end
+    elseif call('EXISTS', P .. 'device:' .. d.device) == 0 then
+      finish(id, d.device, 'CANCELLED', 'the device was removed')
     elseif d.lease and d.lease > now then
       call('ZADD', due, d.lease, id)
     elseif d.lease then
