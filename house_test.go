@@ -29,7 +29,7 @@ var house = []struct {
 	{"bridge/e2e", []string{"bridge/fleet"}}, // tests only, of the built program
 	{"bridge/bench", []string{"bridge/fleet", "bridge/store", "auth", "senml"}},
 	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "bridge/trace", "auth", "senml"}},
-	{"bridge", []string{"bridge/api", "bridge/courier", "bridge/downlink", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/presence", "bridge/session", "bridge/store", "bridge/stream", "bridge/trace", "bridge/uplink", "broker", "auth", "senml"}},
+	{"bridge", []string{"bridge/api", "bridge/commands", "bridge/courier", "bridge/downlink", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/presence", "bridge/session", "bridge/store", "bridge/stream", "bridge/trace", "bridge/uplink", "broker", "auth", "senml"}},
 	{"bridge/api", []string{"bridge/asyncapi", "bridge/downlink", "bridge/explain", "bridge/reference", "bridge/session", "bridge/stream", "bridge/trace", "auth"}},
 	{"bridge/explain", []string{"auth", "senml"}},
 	{"bridge/reference", []string{"bridge/asyncapi"}},
@@ -38,6 +38,7 @@ var house = []struct {
 	{"bridge/fleet", nil},
 	{"bridge/fanout", []string{"bridge/presence", "bridge/stream", "bridge/uplink", "broker", "auth"}},
 	{"bridge/latest", []string{"bridge/stream", "bridge/uplink", "auth", "senml"}},
+	{"bridge/commands", []string{"bridge/downlink", "auth"}},
 	{"bridge/courier", []string{"bridge/downlink", "bridge/stream", "broker", "auth"}},
 	{"bridge/presence", []string{"bridge/stream", "bridge/uplink", "broker", "auth"}},
 	{"bridge/stream", []string{"auth"}},

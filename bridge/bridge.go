@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/bridge/api"
+	"m2mbridge/bridge/commands"
 	"m2mbridge/bridge/courier"
 	"m2mbridge/bridge/downlink"
 	"m2mbridge/bridge/fanout"
@@ -38,6 +40,7 @@ type Bridge struct {
 	uplinks   *uplink.Service
 	downlinks *downlink.Service
 	courier   *courier.Courier
+	commands  *commands.Commands
 	presence  *presence.Presence
 	fanout    *fanout.Fanout
 	latest    *latest.Projector
@@ -97,6 +100,10 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	b.trace = b.newTrace(keys)
 	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink})
 	b.courier = courier.New(b.downlinks, b.log)
+	b.commands = commands.New(commands.Config{
+		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys, Node: nodeName() + ":" + rand.Text()[:8],
+		Create: b.downlinks.Create, Reject: b.rejectCommand, Log: b.log,
+	})
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
@@ -148,6 +155,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("latest", b.latest.Run)
 	workers.run("downlinks", b.downlinks.Run)
 	workers.run("courier", b.courier.Run)
+	workers.run("commands", b.commands.Run)
 	if b.trace != nil {
 		workers.run("trace", b.trace.Run)
 	}

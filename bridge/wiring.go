@@ -47,7 +47,7 @@ func (b *Bridge) brokerConfig(tlsConfig *tlsConfig) broker.Config {
 	c := b.cfg
 	return broker.Config{
 		Registry: b.registry, Log: b.log, TLS: tlsConfig,
-		Submit: b.submit, Reject: b.rejectMQTT,
+		Submit: b.submit, Downlink: b.createDownlink, Reject: b.rejectMQTT,
 		Presence: connections{b.presence, b.trace}, Retained: b.presence.Retained,
 		Ready: b.courier.Ready, Taken: ingest.Taken,
 		Source: b.fanout, Keeper: b.sessions, Share: b.shares, OnGap: b.fanout.Gap, OnDelivered: b.onDelivered(),

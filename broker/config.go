@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mochi-mqtt/server/v2/packets"
+
 	"m2mbridge/auth"
 )
 
@@ -102,6 +104,8 @@ type Downlink struct {
 	Device  auth.DeviceID
 	Payload []byte
 	Remote  string
+
+	Properties []packets.UserProperty // MQTT 5's
 }
 
 // Outcome is the answer to an uplink.

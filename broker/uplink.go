@@ -96,7 +96,7 @@ func (s *session) fromApp(p *publication, topic string, pk *packets.Packet) {
 		s.refusePublish(p, pk, codeQuota, "quota", "the app publishes more than it may: slow down, and send it again")
 		return
 	}
-	s.b.cfg.Downlink(Downlink{App: a.app, Device: id, Payload: pk.Payload, Remote: s.cl.Net.Remote}, p.decided)
+	s.b.cfg.Downlink(Downlink{App: a.app, Device: id, Payload: pk.Payload, Remote: s.cl.Net.Remote, Properties: pk.Properties.User}, p.decided)
 }
 
 // refusePublish refuses here what never gets a verdict. A 3.1.1 client is
