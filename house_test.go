@@ -39,6 +39,7 @@ var house = []struct {
 	{"bridge/ingest", []string{"bridge/uplink"}},
 	{"bridge/uplink", []string{"auth", "senml"}},
 	{"bridge/session", []string{"broker", "auth"}},
+	{"bridge/due", []string{"auth"}},
 	{"bridge/store", nil},
 	{"broker", []string{"auth"}},
 	{"auth/redistest", nil}, // a redis-server for tests
