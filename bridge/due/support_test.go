@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -158,4 +160,16 @@ func (b *bench) faults(want map[string]string, find func(context.Context, int) (
 	if d := cmp.Diff(want, got); d != "" {
 		b.t.Errorf("faults (-want +got):\n%s", d)
 	}
+}
+
+// statOf reads a number behind its name in what INFO says.
+func statOf(t *testing.T, info, name string) int {
+	t.Helper()
+	_, rest, ok := strings.Cut(info, name)
+	digits, _, _ := strings.Cut(rest, ",")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil {
+		t.Fatalf("no %s in INFO", name)
+	}
+	return n
 }
