@@ -49,10 +49,10 @@ const (
 	defaultInFlight = 1024
 	defaultBatch    = 100
 
-	looksPerSecond = 256              // at partitions in which nothing is known to be due
-	pace           = time.Millisecond // between rounds, unless they bring a full batch
-	roundAsks      = 512              // in one round trip
-	maxDepth       = 8                // asks for one partition in one round trip
+	looksPerSecond = 256                    // at partitions in which nothing is known to be due
+	pace           = 500 * time.Microsecond // between rounds, unless they bring a full batch
+	roundAsks      = 512                    // in one round trip
+	maxDepth       = 8                      // asks for one partition in one round trip
 )
 
 // Worker claims the entries of a set as they fall due, and has a handler act on

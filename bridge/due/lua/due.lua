@@ -23,14 +23,28 @@ do
         return math.ceil(tonumber(at))
     end
 
+    -- first is the score of the first entry of a set when this script began, or since. That it may be of an entry which
+    -- has gone does no harm: who sleeps wakes then, and looks.
+    local known = {}
+    local function first(set)
+        if not known[set] then known[set] = tonumber(call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] or math.huge) end
+        return known[set]
+    end
+
     -- place gives an entry its score, and wakes those who sleep for a later one.
     local function place(set, now, id, at)
-        local ms = moment(now, at)
-        local first = call('ZRANGE', set, 0, 0, 'WITHSCORES')
+        local ms, before = moment(now, at), first(set)
         call('ZADD', set, whole(ms), id)
-        if first[1] and tonumber(first[2]) <= ms then return end
+        if before <= ms then return end
+        known[set] = ms
         local partition, kind = string.match(set, '{(%d+)}:(.+)$')
         if kind then call('PUBLISH', 'm2m:' .. kind, partition .. ' ' .. whole(math.max(ms - now, 0))) end
+    end
+
+    local function change(set, data, now, id, at, value)
+        if value then call('HSET', data, id, value) end
+        place(set, now, id, at)
+        return true
     end
 
     local function remove(set, data, id)
@@ -54,9 +68,7 @@ do
     -- add makes an entry; false when there is one of that id, which stays as it is.
     function due.add(set, data, now, id, at, value)
         if call('ZSCORE', set, id) then return false end
-        call('HSET', data, id, value)
-        place(set, now, id, at)
-        return true
+        return change(set, data, now, id, at, value)
     end
 
     -- cancel removes an entry, whoever has claimed it; false when there is none.
@@ -69,9 +81,7 @@ do
     -- move sets another time, whoever has claimed the entry; false when there is none.
     function due.move(set, data, now, id, at, value)
         if not call('ZSCORE', set, id) then return false end
-        if value then call('HSET', data, id, value) end
-        place(set, now, id, at)
-        return true
+        return change(set, data, now, id, at, value)
     end
 
     -- held tells whether a lease is the entry's present one, expired or not.
@@ -87,7 +97,7 @@ do
             remove(set, data, id)
             return true
         end
-        return due.move(set, data, now, id, at, value)
+        return change(set, data, now, id, at, value)
     end
 
     -- claim leases up to n entries (at most 1000) that are due, those first that were so first. Gives the lease, their
