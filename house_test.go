@@ -27,7 +27,7 @@ var house = []struct {
 	{"", []string{"bridge/cli"}},
 	{"docker", nil},                          // tests only
 	{"bridge/e2e", []string{"bridge/fleet"}}, // tests only, of the built program
-	{"bridge/bench", []string{"bridge/fleet", "bridge/store", "auth", "senml"}},
+	{"bridge/bench", []string{"bridge/due", "bridge/fleet", "bridge/store", "auth", "senml"}},
 	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "auth", "senml"}},
 	{"bridge", []string{"bridge/api", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/session", "bridge/store", "bridge/uplink", "broker", "auth", "senml"}},
 	{"bridge/api", []string{"bridge/explain", "bridge/session", "bridge/stream", "auth"}},
@@ -79,6 +79,11 @@ func TestImports(t *testing.T) {
 		for _, to := range ours(append(p.TestImports, p.XTestImports...)) {
 			if to != p.name() && !slices.Contains(forTests, to) && !slices.Contains(below(i), to) {
 				t.Errorf("the tests of %q import %q, which is not below it", p.name(), to)
+			}
+		}
+		for _, to := range p.Imports {
+			if strings.HasPrefix(to, "github.com/hibiken/asynq") && p.name() != "bridge/bench" {
+				t.Errorf("%q imports %q, which is there to be measured against", p.name(), to)
 			}
 		}
 		if p.name() == "senml" {

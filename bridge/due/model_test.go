@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
@@ -31,7 +30,7 @@ func TestModel(t *testing.T) {
 			m := &model{r: r, bench: b, nodes: []*Set{b.node(), b.node()}, entries: make(map[string]*modelled)}
 			r.Repeat(map[string]func(*rapid.T){
 				"add": m.add, "claim": m.claim, "settle": m.settle, "cancel": m.cancel,
-				"move": m.move, "forward": m.forward, "": m.compare,
+				"move": m.move, "forward": m.forward, "back": m.back, "": m.compare,
 			})
 			m.drain()
 		})
@@ -181,6 +180,12 @@ func (m *model) move(r *rapid.T) {
 
 func (m *model) forward(r *rapid.T) {
 	m.bench.clock.forward(time.Duration(rapid.Int64Range(0, 90_000_000).Draw(r, "us")) * time.Microsecond)
+}
+
+// back steps the clock back, as when a replica whose clock is behind takes over:
+// what is claimed stays so for longer.
+func (m *model) back(r *rapid.T) {
+	m.bench.clock.forward(-time.Duration(rapid.Int64Range(1, 5000).Draw(r, "ms")) * time.Millisecond)
 }
 
 // compare finds every entry in its place, with its data, and no other.
