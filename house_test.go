@@ -27,7 +27,7 @@ var house = []struct {
 	{"", []string{"bridge/cli"}},
 	{"docker", nil},                          // tests only
 	{"bridge/e2e", []string{"bridge/fleet"}}, // tests only, of the built program
-	{"bridge/bench", []string{"bridge/fleet", "bridge/store", "auth", "senml"}},
+	{"bridge/bench", []string{"bridge/due", "bridge/fleet", "bridge/store", "auth", "senml"}},
 	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "bridge/trace", "auth", "senml"}},
 	{"bridge", []string{"bridge/api", "bridge/commands", "bridge/courier", "bridge/downlink", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/presence", "bridge/session", "bridge/store", "bridge/stream", "bridge/trace", "bridge/uplink", "broker", "auth", "senml"}},
 	{"bridge/api", []string{"bridge/asyncapi", "bridge/downlink", "bridge/explain", "bridge/reference", "bridge/session", "bridge/stream", "bridge/trace", "auth"}},
@@ -46,7 +46,8 @@ var house = []struct {
 	{"bridge/uplink", []string{"bridge/downlink", "bridge/trace", "auth", "senml"}},
 	{"bridge/trace", []string{"auth"}},
 	{"bridge/session", []string{"broker", "auth"}},
-	{"bridge/downlink", []string{"auth", "senml"}},
+	{"bridge/downlink", []string{"bridge/due", "auth", "senml"}},
+	{"bridge/due", []string{"auth"}},
 	{"bridge/store", nil},
 	{"broker", []string{"auth"}},
 	{"auth/redistest", nil}, // a redis-server for tests
@@ -86,6 +87,11 @@ func TestImports(t *testing.T) {
 		for _, to := range ours(append(p.TestImports, p.XTestImports...)) {
 			if to != p.name() && !slices.Contains(forTests, to) && !slices.Contains(below(i), to) {
 				t.Errorf("the tests of %q import %q, which is not below it", p.name(), to)
+			}
+		}
+		for _, to := range p.Imports {
+			if strings.HasPrefix(to, "github.com/hibiken/asynq") && p.name() != "bridge/bench" {
+				t.Errorf("%q imports %q, which is there to be measured against", p.name(), to)
 			}
 		}
 		if p.name() == "senml" {

@@ -47,6 +47,8 @@ func jobs() []job {
 		{"stall", (*bench).stall},
 		{"acks", (*bench).acks},
 		{"idle", (*bench).idle},
+		{"due-claims", (*bench).dueClaims},
+		{"due-lateness", (*bench).lateness},
 		{"start", (*bench).start},
 		{"million", (*bench).million},
 	}
