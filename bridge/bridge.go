@@ -111,7 +111,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	b.api, err = api.New(api.Config{
 		Registry: b.registry, Sessions: b.sessions, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
 		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
-		Metrics: metrics, Log: b.log, Version: Version(),
+		AppRate: b.cfg.AppRate, Metrics: metrics, Log: b.log, Version: Version(),
 	})
 	return err
 }

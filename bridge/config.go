@@ -49,6 +49,8 @@ type Config struct {
 	AdminKey  string `name:"admin-key" env:"M2M_ADMIN_KEY" secret:"" placeholder:"KEY" group:"API" help:"Key of the admin, who may do everything. Empty: generated at start and printed once."`
 	SecretKey string `name:"secret-key" env:"M2M_SECRET_KEY" secret:"" placeholder:"KEY" group:"API" help:"Encrypts devices' secrets in Redis; the same on all nodes. Empty: they are kept as they are."`
 
+	AppRate float64 `name:"app-rate" env:"M2M_APP_RATE" default:"200" group:"API" help:"Requests per second that each app, the admin too, may make of this node's API, twice as many at once; an app's own limit wins over it. 0: no limit."`
+
 	Profile       string         `name:"profile" env:"M2M_PROFILE" default:"kpn" placeholder:"kpn|strict" group:"Uplinks" help:"SenML packs taken: strict is RFC 8428 to the letter; kpn also takes heartbeats (packs of base fields only), either base64 alphabet, ThingsML's i_ and an exponent's upper-case E."`
 	Once          string         `name:"once" env:"M2M_ONCE" default:"dedupe" placeholder:"off|observe|dedupe|enforce" group:"Uplinks" help:"The same bytes from the same device, if they fix their time: off stores each; observe stores each and counts; dedupe stores them once; enforce also refuses packs older than the newest by more than --tolerance."`
 	OnceWindow    int            `name:"once-window" env:"M2M_ONCE_WINDOW" default:"16" group:"Uplinks" help:"How many of its last uplinks each device's repeats are recognised among, 1 to 10000."`

@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ func TestValidate(t *testing.T) {
 		{"no body", func(c *bridge.Config) { c.MaxBody = 0 }, "max-body: 0 is below 1"},
 		{"receive maximum", func(c *bridge.Config) { c.MQTTReceiveMaximum = 65536 }, "mqtt-receive-maximum: 65536 is above"},
 		{"rate", func(c *bridge.Config) { c.DeviceRate = -0.5 }, "device-rate: -0.5 is not between"},
+		{"rate of apps", func(c *bridge.Config) { c.AppRate = math.NaN() }, "app-rate: NaN is not between"},
 		{"age", func(c *bridge.Config) { c.UplinksAge = -time.Second }, "uplinks-age: -1s is negative"},
 		{"session expiry", func(c *bridge.Config) { c.SessionExpiry = -time.Second }, "session-expiry: -1s is negative"},
 		{"session expiry for ever", func(c *bridge.Config) { c.SessionExpiry = 1193047 * time.Hour }, "session-expiry: 1193047h0m0s is above 1193046h0m0s"},

@@ -71,8 +71,13 @@ func (c *Config) checkRanges() error {
 			errs = append(errs, refuse(n.key, "%d is above %d", n.value, n.high))
 		}
 	}
-	if !(c.DeviceRate >= 0 && c.DeviceRate <= 1e6) {
-		errs = append(errs, refuse("device-rate", "%v is not between 0 and 1000000", c.DeviceRate))
+	for _, r := range []struct {
+		key   string
+		value float64
+	}{{"device-rate", c.DeviceRate}, {"app-rate", c.AppRate}} {
+		if !(r.value >= 0 && r.value <= 1e6) { // NaN is neither
+			errs = append(errs, refuse(r.key, "%v is not between 0 and 1000000", r.value))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -44,6 +44,8 @@ func (a *API) require(scopes ...auth.Scope) func(huma.Context, func(huma.Context
 			a.writeProblem(ctx, a.problem(ctx.Context(), err))
 		case !hasAny(app, scopes):
 			a.writeProblem(ctx, lacks(app, scopes[0]))
+		case !a.limits.admit(ctx, app):
+			a.writeProblem(ctx, tooMany(app))
 		default:
 			next(huma.WithValue(ctx, callerKey{}, caller{app, key}))
 		}
@@ -100,9 +102,13 @@ func (a *API) seen(ctx context.Context, id auth.DeviceID) error {
 		return err
 	}
 	if !ok {
-		return huma.Error403Forbidden("device " + string(id) + " is not among the devices of app " + app.Name)
+		return notAmong(app, id)
 	}
 	return nil
+}
+
+func notAmong(app *auth.App, id auth.DeviceID) error {
+	return huma.Error403Forbidden("device " + string(id) + " is not among the devices of app " + app.Name)
 }
 
 // parseDevice reads a device id of a request and names where it was wrong.

@@ -30,6 +30,15 @@ type Config struct {
 
 	Sessions Sessions // nil: there is nothing at /v1/sessions
 
+	// What devices are shown with; nil: without it.
+	Activities Activities
+	Presences  Presences
+	Values     Values
+
+	// AppRate is the requests a second that each app may make, where its own
+	// limits say nothing else. 0: no limit.
+	AppRate float64
+
 	// CanStore asks whether uplinks can be stored now; it is what /readyz says.
 	CanStore func(context.Context) error
 	// Changed gives a channel that is closed when any stream has grown since
@@ -50,6 +59,11 @@ type Config struct {
 type API struct {
 	registry *auth.Registry
 	sessions Sessions
+
+	activities Activities
+	presences  Presences
+	values     Values
+
 	reader   *stream.Reader
 	keys     auth.Keyspace
 	canStore func(context.Context) error
@@ -58,7 +72,9 @@ type API struct {
 	recent   RecentFunc
 	log      *slog.Logger
 	metrics  *metrics
+	limits   *limits
 	lives    chan struct{} // a place for each client of /v1/live
+	imports  chan struct{} // a place for each import
 	pages    chan struct{} // a place for each page of a stream being read
 
 	mux  *http.ServeMux
@@ -77,6 +93,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		registry: c.Registry, sessions: c.Sessions, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
 		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
+		activities: c.Activities, presences: c.Presences, values: c.Values,
 		mux: http.NewServeMux(),
 	}
 	if a.log == nil {
@@ -87,6 +104,7 @@ func New(c Config) (*API, error) {
 	}
 	a.lives = make(chan struct{}, c.MaxLive)
 	a.pages = make(chan struct{}, pagesAtOnce)
+	a.imports = make(chan struct{}, importsAtOnce)
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
 	}
@@ -94,6 +112,7 @@ func New(c Config) (*API, error) {
 	if a.metrics, err = newMetrics(c.Metrics, c.Client); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
+	a.limits = newLimits(c.AppRate, a.metrics.limited)
 	a.huma = humago.New(wide{a.mux}, description(c.Version))
 	a.addDevices()
 	a.addApps()
@@ -152,7 +171,7 @@ func register[I, O any](a *API, op huma.Operation, scopes []auth.Scope, answer f
 	op.MaxBodyBytes = maxBody
 	op.Security = []map[string][]string{{securityScheme: {}}}
 	op.Middlewares = huma.Middlewares{a.require(scopes...)}
-	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable)
+	op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable)
 	op.Description = needs(op.Description, scopes)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		ctx, cancel := context.WithTimeout(ctx, opLimit)

@@ -79,7 +79,7 @@ func TestOpenAPIDocument(t *testing.T) {
 	if contains(got.body, "http://") || contains(got.body, "https://example.com/schemas") {
 		t.Error("the document refers to the outside")
 	}
-	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 1 { // huma's own ErrorModel says so of its errors
+	if n := bytes.Count(got.body, []byte(`["array","null"]`)); n > 3 { // huma's own ErrorModel says so of its errors; an app's patch may clear its devices, in either media type
 		t.Errorf("%d lists may be null", n)
 	}
 	for path, methods := range map[string]string{

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -25,9 +26,16 @@ type Device struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 	Secrets      int               `json:"secrets" doc:"How many secrets are active"`
 	LastSecret   int               `json:"lastSecret,omitempty" doc:"Which of two secrets matched last: 1 the newest, 2 the one before it"`
-	Secret       string            `json:"secret,omitempty" doc:"Only in the answer to a creation that gave none: it is never shown again"`
+	Secret       string            `json:"secret,omitempty" doc:"Only in the answer that made it, where none was given: it is never shown again"`
 	CreatedAt    time.Time         `json:"createdAt"`
 	ModifiedAt   time.Time         `json:"modifiedAt"`
+
+	Rotation *auth.RotationState `json:"rotation,omitempty" doc:"Missing: it has not two secrets"`
+
+	LastSeen *Seen     `json:"lastSeen,omitempty" doc:"Missing: nothing of it was accepted yet"`
+	Counters *Counters `json:"counters,omitempty"`
+	Presence *Presence `json:"presence,omitempty" doc:"For apps with uplink.read; missing: it was never connected"`
+	Values   []Value   `json:"values,omitempty" nullable:"false" doc:"The latest of each name, for apps with uplink.read; not in lists"`
 }
 
 // DeviceInput is a device to be created.
@@ -49,7 +57,7 @@ func showDevice(d *auth.Device) Device {
 	return Device{
 		ID: string(d.ID), Name: d.Name, ICCID: d.ICCID, MSISDN: d.MSISDN, RatePlan: d.RatePlan, SMS: d.CanSMS(),
 		RequireToken: d.RequireToken, Unsigned: d.Unsigned, Disabled: d.Disabled, Labels: d.Labels,
-		Secrets: d.Secrets, LastSecret: d.LastSecret, CreatedAt: d.CreatedAt, ModifiedAt: d.ModifiedAt,
+		Secrets: d.Secrets, LastSecret: d.LastSecret, Rotation: d.Rotation, CreatedAt: d.CreatedAt, ModifiedAt: d.ModifiedAt,
 	}
 }
 
@@ -68,23 +76,30 @@ func (a *API) addDevices() {
 		Tags: tags, DefaultStatus: http.StatusCreated, Errors: []int{http.StatusConflict},
 	}, write, a.createDevice)
 	register(a, huma.Operation{
-		OperationID: "list-devices", Method: http.MethodGet, Path: "/v1/devices", Summary: "List devices", Tags: tags,
+		OperationID: "list-devices", Method: http.MethodGet, Path: "/v1/devices", Summary: "List and search devices", Tags: tags,
+		Description: "Every parameter narrows the list. An app with a device filter gets the devices of its filter.",
 	}, read, a.listDevices)
 	register(a, huma.Operation{
 		OperationID: "get-device", Method: http.MethodGet, Path: "/v1/devices/{id}", Summary: "Get a device",
-		Tags: tags, Errors: []int{http.StatusNotFound},
+		Description: "Its ETag is that of what can be changed of it: it stays the same when the device is seen or sends values.",
+		Tags:        tags, Errors: []int{http.StatusNotModified, http.StatusNotFound},
 	}, read, a.getDevice)
 	register(a, huma.Operation{
 		OperationID: "delete-device", Method: http.MethodDelete, Path: "/v1/devices/{id}", Summary: "Remove a device",
 		Description: "Its messages are refused from now on; its uplinks stay in the streams until they are trimmed.",
-		Tags:        tags, DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound},
+		Tags:        tags, DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
 	}, write, a.deleteDevice)
+	a.addDeviceChanges()
+	a.addSecrets()
+	a.addImport()
+	a.addExport()
 }
 
 type createDeviceInput struct{ Body DeviceInput }
 
 type createdDevice struct {
 	Location string `header:"Location" doc:"Path of the device"`
+	ETag     string `header:"ETag"`
 	Body     Device
 }
 
@@ -105,7 +120,7 @@ func (a *API) createDevice(ctx context.Context, in *createDeviceInput) (*created
 	if err != nil {
 		return nil, err
 	}
-	out := &createdDevice{Location: "/v1/devices/" + string(id), Body: showDevice(&stored)}
+	out := &createdDevice{Location: "/v1/devices/" + string(id), ETag: entityTag(stored.Revision()), Body: showDevice(&stored)}
 	if generated {
 		out.Body.Secret = d.Secret
 	}
@@ -120,45 +135,83 @@ func mayCreate(app *auth.App, id auth.DeviceID, labels map[string]string) error 
 	return huma.Error403Forbidden("app " + app.Name + " may only create devices of its own filter: " + strings.Join(app.Devices, ", "))
 }
 
-type deviceParam struct {
+// DeviceParam is the device that a path names.
+type DeviceParam struct {
 	ID string `path:"id" doc:"Device id" example:"IMEI:356726104408422" maxLength:"100"`
 }
 
-type oneDevice struct{ Body Device }
-
-func (a *API) getDevice(ctx context.Context, in *deviceParam) (*oneDevice, error) {
-	id, err := a.knownDevice(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	d, err := a.registry.GetDevice(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return &oneDevice{showDevice(&d)}, nil
+type oneDevice struct {
+	ETag string `header:"ETag"`
+	Body Device
 }
 
-func (a *API) deleteDevice(ctx context.Context, in *deviceParam) (*struct{}, error) {
-	id, err := a.knownDevice(ctx, in.ID)
+type getDeviceInput struct {
+	DeviceParam
+	IfNoneMatch
+}
+
+func (a *API) getDevice(ctx context.Context, in *getDeviceInput) (*oneDevice, error) {
+	d, err := a.knownDevice(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.registry.DeleteDevice(ctx, id, auth.AnyRevision)
+	if err := in.check(d.Revision()); err != nil {
+		return nil, err
+	}
+	shown, err := a.showWhole(ctx, callerOf(ctx).app, d)
+	if err != nil {
+		return nil, err
+	}
+	return &oneDevice{entityTag(d.Revision()), shown}, nil
 }
 
-// knownDevice reads the id in a path. A device that the app may not see does
+// ChangeDeviceInput is a change of a device, and its condition.
+type ChangeDeviceInput struct {
+	DeviceParam
+	IfMatch
+}
+
+func (a *API) deleteDevice(ctx context.Context, in *ChangeDeviceInput) (*struct{}, error) {
+	return nil, a.change(ctx, in, func(d *auth.Device, revision int64) error {
+		return a.registry.DeleteDevice(ctx, d.ID, revision)
+	})
+}
+
+// change finds a device, holds it against the condition and has f change that
+// revision. Where the app sees the device for its labels, it may not change
+// one that has lost them meanwhile: then it is looked at anew.
+func (a *API) change(ctx context.Context, in *ChangeDeviceInput, f func(d *auth.Device, revision int64) error) error {
+	for {
+		d, err := a.knownDevice(ctx, in.ID)
+		if err != nil {
+			return err
+		}
+		if err := in.check(d.Revision()); err != nil {
+			return err
+		}
+		revision := in.revision(d.Revision())
+		byLabel := callerOf(ctx).app.NeedsLabels(d.ID)
+		if byLabel {
+			revision = d.Revision()
+		}
+		err = f(&d, revision)
+		again := byLabel && in.IfMatch.IfMatch == "" && errors.Is(err, auth.ErrRevision)
+		if !again || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// knownDevice reads the device of a path. One that the app may not see does
 // not exist for it.
-func (a *API) knownDevice(ctx context.Context, text string) (auth.DeviceID, error) {
+func (a *API) knownDevice(ctx context.Context, text string) (auth.Device, error) {
 	id, err := parseDevice("path.id", text)
 	if err != nil {
-		return "", err
+		return auth.Device{}, err
 	}
-	ok, err := a.registry.Sees(ctx, callerOf(ctx).app, id)
-	if err != nil {
-		return "", err
+	d, err := a.registry.GetDevice(ctx, id)
+	if err == nil && !callerOf(ctx).app.Sees(id, d.Labels) {
+		return auth.Device{}, auth.ErrUnknown
 	}
-	if !ok {
-		return "", auth.ErrUnknown
-	}
-	return id, nil
+	return d, err
 }

@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,109 +16,90 @@ type Page[T any] struct {
 
 // ListParams are the parameters that lists of things have in common.
 type ListParams struct {
-	Cursor         string    `query:"cursor" doc:"Cursor of the page before" maxLength:"200"`
-	Limit          int       `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Items in a page, at most"`
+	Cursor string `query:"cursor" doc:"Cursor of the page before" maxLength:"200"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Items in a page, at most"`
+	TimeParams
+}
+
+func (p *ListParams) query(sort string) auth.ListQuery {
+	q := p.TimeParams.query(sort)
+	q.After, q.Limit = p.Cursor, p.Limit
+	return q
+}
+
+// TimeParams bound when things were created and changed.
+type TimeParams struct {
 	CreatedSince   time.Time `query:"createdSince" doc:"Created at this instant or later"`
 	CreatedBefore  time.Time `query:"createdBefore" doc:"Created before this instant"`
 	ModifiedSince  time.Time `query:"modifiedSince" doc:"Changed last at this instant or later"`
 	ModifiedBefore time.Time `query:"modifiedBefore" doc:"Changed last before this instant"`
 }
 
-func (p *ListParams) query(sort string) auth.ListQuery {
+func (p *TimeParams) query(sort string) auth.ListQuery {
 	return auth.ListQuery{
-		After: p.Cursor, Limit: p.Limit, Reverse: strings.HasPrefix(sort, "-"),
+		Reverse:      strings.HasPrefix(sort, "-"),
 		CreatedSince: p.CreatedSince, CreatedBefore: p.CreatedBefore,
 		ModifiedSince: p.ModifiedSince, ModifiedBefore: p.ModifiedBefore,
 	}
 }
 
+// SearchParams say which devices a list or an export has.
+type SearchParams struct {
+	TimeParams
+	Sort     string   `query:"sort" enum:"id,-id,createdAt,-createdAt,modifiedAt,-modifiedAt" default:"id" doc:"Order; - turns it round. In that of changes, a device that changes meanwhile comes again"`
+	ID       string   `query:"id" maxLength:"100" doc:"How its id begins" example:"IMEI:35672610"`
+	ICCID    string   `query:"iccid" maxLength:"20" doc:"How its ICCID begins"`
+	MSISDN   string   `query:"msisdn" maxLength:"20" doc:"How its MSISDN begins" example:"316"`
+	Name     string   `query:"name" maxLength:"200" doc:"Words that words of its name begin with, in any case"`
+	Label    []string `query:"label,explode" nullable:"false" maxItems:"20" doc:"A label it has, as name or name=value; may be given several times"`
+	Disabled string   `query:"disabled" enum:"true,false" doc:"Only those that are disabled, or that are not"`
+}
+
+func (p *SearchParams) query() auth.ListQuery {
+	q := p.TimeParams.query(p.Sort)
+	q.Sort = auth.Sort(strings.TrimPrefix(p.Sort, "-"))
+	q.Search = auth.Search{ID: p.ID, ICCID: p.ICCID, MSISDN: p.MSISDN, Name: p.Name, Labels: p.Label}
+	if p.Disabled != "" {
+		disabled := p.Disabled == "true"
+		q.Search.Disabled = &disabled
+	}
+	return q
+}
+
 type listDevicesInput struct {
-	ListParams
-	Sort string `query:"sort" enum:"id,-id" default:"id" doc:"Order; - turns it round"`
+	Cursor string `query:"cursor" doc:"Cursor of the page before, of the same order" maxLength:"200"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"Items in a page, at most"`
+	SearchParams
 }
 
 type devicePage struct{ Body Page[Device] }
 
+// listDevices gives a page. Its cursor is the place of the last device on it,
+// which the app sees: never that of one it does not.
 func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*devicePage, error) {
-	q, app := in.query(in.Sort), callerOf(ctx).app
-	list := a.registry.ListDevices
-	if ids, ok := listedIDs(app); ok {
-		list = func(ctx context.Context, q auth.ListQuery) ([]auth.Device, string, error) {
-			return a.readListed(ctx, ids, q)
-		}
+	q, app := in.query(), callerOf(ctx).app
+	after, err := parsePlace(q.Sort, in.Cursor)
+	if err != nil {
+		return nil, err
 	}
-	out := &devicePage{Page[Device]{Items: []Device{}}}
-	for {
-		page, next, err := list(ctx, q)
+	q.Limit = in.Limit + 1 // to know whether there are more
+	found := a.sourceOf(app, q, after)
+	var devices []auth.Device
+	for len(devices) <= in.Limit {
+		d, err := found.next(ctx)
 		if err != nil {
 			return nil, err
 		}
-		for i := range page {
-			if !app.Sees(page[i].ID, page[i].Labels) {
-				continue
-			}
-			out.Body.Items = append(out.Body.Items, showDevice(&page[i]))
-			if len(out.Body.Items) < in.Limit {
-				continue
-			}
-			if i < len(page)-1 || next != "" {
-				// The cursor names a device the app sees, never one it does not.
-				out.Body.Cursor = out.Body.Items[in.Limit-1].ID
-			}
-			return out, nil
+		if d == nil {
+			break
 		}
-		if next == "" {
-			return out, nil
-		}
-		q.After, q.Limit = next, scanLimit
+		devices = append(devices, *d)
 	}
-}
-
-// scanLimit is how many devices are read at once to find those an app sees.
-const scanLimit = 1000
-
-// listedIDs are the devices of an app whose filter has ids only: they can be
-// read one by one, however many devices there are.
-func listedIDs(app *auth.App) ([]auth.DeviceID, bool) {
-	var ids []auth.DeviceID
-	for _, f := range app.Devices {
-		id, err := auth.ParseDeviceID(f)
-		if err != nil {
-			return nil, false
-		}
-		ids = append(ids, id)
+	out := &devicePage{}
+	if len(devices) > in.Limit {
+		devices = devices[:in.Limit]
+		out.Body.Cursor = placeOf(q.Sort, &devices[in.Limit-1]).String()
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids), len(ids) > 0
-}
-
-// readListed is ListDevices over a few ids.
-func (a *API) readListed(ctx context.Context, ids []auth.DeviceID, q auth.ListQuery) (page []auth.Device, next string, err error) {
-	if q.Reverse {
-		ids = slices.Clone(ids)
-		slices.Reverse(ids)
-	}
-	for _, id := range ids {
-		if before := strings.Compare(string(id), q.After); q.After != "" && (before <= 0) != q.Reverse || string(id) == q.After {
-			continue
-		}
-		d, err := a.registry.GetDevice(ctx, id)
-		if errors.Is(err, auth.ErrUnknown) {
-			continue
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		if within(d.CreatedAt, q.CreatedSince, q.CreatedBefore) && within(d.ModifiedAt, q.ModifiedSince, q.ModifiedBefore) {
-			page = append(page, d)
-		}
-		if len(page) == q.Limit {
-			return page, string(id), nil
-		}
-	}
-	return page, "", nil
-}
-
-func within(t, since, before time.Time) bool {
-	return (since.IsZero() || !t.Before(since)) && (before.IsZero() || t.Before(before))
+	out.Body.Items, err = a.showDevices(ctx, app, devices)
+	return out, err
 }

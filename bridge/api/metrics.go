@@ -16,6 +16,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	live     prometheus.Gauge
 	sent     *prometheus.CounterVec
+	limited  *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry, client redis.UniversalClient) (*metrics, error) {
@@ -33,9 +34,12 @@ func newMetrics(registry *prometheus.Registry, client redis.UniversalClient) (*m
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "m2mbridge_api_live_sent_total", Help: "Messages sent to clients of /v1/live, by type.",
 		}, []string{"type"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "m2mbridge_api_limited_total", Help: "Requests refused because their app made too many, by app.",
+		}, []string{"app"}),
 	}
 	all := []prometheus.Collector{
-		m.requests, m.seconds, m.live, m.sent, newPoolCollector(client),
+		m.requests, m.seconds, m.live, m.sent, m.limited, newPoolCollector(client),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	}
 	for _, c := range all {

@@ -22,6 +22,8 @@ func (a *API) problem(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, auth.ErrUnknown), errors.Is(err, session.ErrUnknown):
 		return huma.Error404NotFound("there is no such thing, or it is not among what this app may see")
+	case errors.Is(err, auth.ErrRevision):
+		return huma.Error412PreconditionFailed("it is not as If-Match or If-None-Match wants it: get it again, and its ETag")
 	case errors.Is(err, auth.ErrExists), errors.Is(err, auth.ErrConflict):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, auth.ErrInvalid):

@@ -1,0 +1,124 @@
+package api
+
+import (
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"m2mbridge/auth"
+)
+
+// importsAtOnce is how many imports a node takes at a time.
+const importsAtOnce = 2
+
+const (
+	formatCSV    = "csv"
+	formatNDJSON = "ndjson"
+	typeCSV      = "text/csv"
+	typeNDJSON   = "application/x-ndjson"
+)
+
+type importParams struct {
+	DryRun          bool   `query:"dryRun" doc:"Change nothing, but say what would change"`
+	Format          string `query:"format" enum:"csv,ndjson" doc:"Of the body; none: what Content-Type says"`
+	GenerateSecrets bool   `query:"generateSecrets" doc:"Make a secret for each device that needs one and has none; the answer shows it this once"`
+	SkipFaults      bool   `query:"skipFaults" doc:"Go on with the other rows where one is at fault; else nothing is changed behind a fault, only checked"`
+	Window          string `query:"window" default:"168h" maxLength:"40" doc:"How long the secret that a device has stays valid beside a new one"`
+	ContentType     string `header:"Content-Type" hidden:"true"`
+}
+
+func (a *API) addImport() {
+	text := func(doc string) *huma.MediaType {
+		return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Description: doc}}
+	}
+	register(a, huma.Operation{
+		OperationID: "import-devices", Method: http.MethodPost, Path: "/v1/devices/import", Tags: []string{"devices"},
+		Summary: "Create and change many devices",
+		Description: "The body may be of any size: it is read, and answered, as it comes, so that a client has to read the answer while it sends. " +
+			"A row creates its device, or changes what it names of it; doing so twice changes nothing. A device may be in a body once.\n\n" +
+			"The answer has a line for each fault, {\"line\",\"id\",\"error\"}; with dryRun for each difference, {\"line\",\"id\",\"action\",\"changes\"}; " +
+			"with generateSecrets for each secret made, {\"line\",\"id\",\"secret\"}; {\"rows\"} about every second; and at its end " +
+			"{\"done\":true,\"rows\",\"created\",\"changed\",\"unchanged\",\"faults\",\"left\"}, where left are rows that were only checked because of a fault before them. " +
+			"Without that line the import was cut short: an {\"error\"} without a line says why, if it can.",
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			typeNDJSON: text("JSON objects as for the creation of a device, one a line. A field that is missing stays as it is, null clears; labels are all labels."),
+			typeCSV: text("A header names the columns: " + strings.Join(columns(), ", ") + ". An empty cell clears, but for that of secret; a column that is missing stays as it is. " +
+				"labels are written a=b;c=d, with a backslash before a ; or backslash in a value. The ' that an export puts before = + - @ is taken off."),
+		}},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "What was done, as it is done",
+			Content:     map[string]*huma.MediaType{typeNDJSON: {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}},
+		Errors: []int{http.StatusUnsupportedMediaType},
+	}, []auth.Scope{auth.ScopeDeviceWrite}, a.importDevices)
+}
+
+func (a *API) importDevices(ctx context.Context, in *importParams) (*huma.StreamResponse, error) {
+	format, err := in.format()
+	if err != nil {
+		return nil, err
+	}
+	window, err := parseWindow("query.window", in.Window)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case a.imports <- struct{}{}:
+	default:
+		return nil, unavailable("as many imports as are allowed run already")
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer func() { <-a.imports }()
+		r, w := humago.Unwrap(hc)
+		conn := http.NewResponseController(w)
+		// A server that cannot, as of tests, reads the body before it answers.
+		_ = conn.EnableFullDuplex()
+		w.Header().Set("Content-Type", typeNDJSON)
+		run := &importRun{
+			api: a, params: in, window: window, key: callerOf(hc.Context()).key, seen: newIDSet(),
+			rows: newRowReader(format, &flowing{r.Body, conn}), out: newNDJSONWriter(w),
+		}
+		if err := run.run(r.Context()); err != nil {
+			run.broken(r.Context(), err)
+		}
+	}}, nil
+}
+
+func (in *importParams) format() (string, error) {
+	if in.Format != "" {
+		return in.Format, nil
+	}
+	media, _, _ := mime.ParseMediaType(in.ContentType)
+	switch media {
+	case typeCSV:
+		return formatCSV, nil
+	case typeNDJSON, "application/ndjson", "application/jsonl":
+		return formatNDJSON, nil
+	}
+	return "", huma.Error415UnsupportedMediaType("want a body of Content-Type " + typeCSV + " or " + typeNDJSON + ", or format=csv or ndjson")
+}
+
+func newRowReader(format string, body io.Reader) rowReader {
+	lines := newLineReader(body)
+	if format == formatCSV {
+		return &cellRows{lines: lines, known: attributes()}
+	}
+	return &objectRows{lines, attributes()}
+}
+
+// flowing gives each read its own time, in place of one for the whole body.
+type flowing struct {
+	r    io.Reader
+	conn *http.ResponseController
+}
+
+func (f *flowing) Read(b []byte) (int, error) {
+	_ = f.conn.SetReadDeadline(time.Now().Add(readLimit))
+	return f.r.Read(b)
+}

@@ -1,0 +1,37 @@
+package api
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+// ndjsonWriter writes JSON, one value a line, to a client that reads as it comes.
+type ndjsonWriter struct {
+	buf     *bufio.Writer
+	enc     *json.Encoder
+	conn    *http.ResponseController
+	flushed time.Time
+}
+
+func newNDJSONWriter(w http.ResponseWriter) *ndjsonWriter {
+	conn := http.NewResponseController(w)
+	buf := bufio.NewWriterSize(&limited{w, conn}, 16<<10)
+	n := &ndjsonWriter{buf: buf, enc: json.NewEncoder(buf), conn: conn, flushed: time.Now()}
+	n.enc.SetEscapeHTML(false)
+	return n
+}
+
+func (n *ndjsonWriter) write(v any) error { return n.enc.Encode(v) }
+
+// due reports whether the client has heard nothing for a second.
+func (n *ndjsonWriter) due() bool { return time.Since(n.flushed) >= time.Second }
+
+func (n *ndjsonWriter) flush() error {
+	n.flushed = time.Now()
+	if err := n.buf.Flush(); err != nil {
+		return err
+	}
+	return n.conn.Flush()
+}
