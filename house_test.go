@@ -29,8 +29,8 @@ var house = []struct {
 	{"bridge/e2e", []string{"bridge/fleet"}}, // tests only, of the built program
 	{"bridge/bench", []string{"bridge/fleet", "bridge/store", "auth", "senml"}},
 	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "auth", "senml"}},
-	{"bridge", []string{"bridge/api", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/session", "bridge/store", "bridge/uplink", "broker", "auth", "senml"}},
-	{"bridge/api", []string{"bridge/explain", "bridge/session", "bridge/stream", "auth"}},
+	{"bridge", []string{"bridge/api", "bridge/downlink", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/session", "bridge/store", "bridge/uplink", "broker", "auth", "senml"}},
+	{"bridge/api", []string{"bridge/downlink", "bridge/explain", "bridge/session", "bridge/stream", "auth"}},
 	{"bridge/explain", []string{"auth", "senml"}},
 	{"bridge/flags", nil},
 	{"bridge/fleet", nil},

@@ -14,6 +14,7 @@ import (
 
 	"m2mbridge/auth"
 	"m2mbridge/bridge/api"
+	"m2mbridge/bridge/downlink"
 	"m2mbridge/bridge/fanout"
 	"m2mbridge/bridge/ingest"
 	"m2mbridge/bridge/latest"
@@ -30,6 +31,7 @@ type Bridge struct {
 	log       *slog.Logger
 	store     *store.Store
 	registry  *auth.Registry
+	downlinks *downlink.Service
 	uplinks   *uplink.Service
 	fanout    *fanout.Fanout
 	latest    *latest.Projector
@@ -86,6 +88,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	if err != nil {
 		return fmt.Errorf("make registry: %w", err)
 	}
+	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, Lease: b.cfg.DownlinkLease, Log: b.log})
 	if b.uplinks, err = uplink.New(b.uplinkConfig(keys, metrics)); err != nil {
 		return err
 	}
@@ -109,7 +112,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	})
 	metrics.MustRegister(newCollector(b.registry, b.broker))
 	b.api, err = api.New(api.Config{
-		Registry: b.registry, Sessions: b.sessions, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
+		Registry: b.registry, Sessions: b.sessions, Downlinks: b.downlinks, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
 		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
 		AppRate: b.cfg.AppRate, Metrics: metrics, Log: b.log, Version: Version(),
 	})
@@ -125,6 +128,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("store", b.store.Run)
 	workers.run("registry", b.registry.Run)
 	workers.run("uplinks", b.uplinks.Run)
+	workers.run("downlinks", b.downlinks.Run)
 	workers.run("latest", b.latest.Run)
 	workers.run("sessions", b.watch.Run)
 	workers.run("mqtt", b.broker.Run) // saves what the edges leave, when they have stopped

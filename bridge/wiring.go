@@ -24,7 +24,7 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 		profile = senml.Strict
 	}
 	return uplink.Config{
-		Client: b.store.Client, Keys: keys, Registry: b.registry, Log: b.log,
+		Client: b.store.Client, Keys: keys, Registry: b.registry, Downlinks: b.downlinks, Log: b.log,
 		SenML: senml.Options{Profile: profile},
 		Once:  uplink.Once(c.Once), Window: c.OnceWindow, Tolerance: c.Tolerance,
 		KeepRaw: c.KeepRaw, MaxUplinks: c.UplinksMax, MaxAge: c.UplinksAge,

@@ -1,7 +1,8 @@
 // Package api is the HTTP API for apps and operators: devices, apps and their
-// MQTT sessions, the streams of uplinks, rejects and events in pages and live,
-// health and metrics. It reads the streams, writes only the registry and removes
-// sessions; it knows nothing of how uplinks come in.
+// MQTT sessions, downlinks, the streams of uplinks, rejects and events in pages
+// and live, health and metrics. It reads the streams, writes the registry, creates
+// and cancels downlinks and removes sessions; it knows nothing of how uplinks come
+// in, nor of how downlinks go out.
 package api
 
 import (
@@ -28,7 +29,8 @@ type Config struct {
 	Client   redis.UniversalClient // reads the streams
 	Keys     auth.Keyspace
 
-	Sessions Sessions // nil: there is nothing at /v1/sessions
+	Sessions  Sessions  // nil: there is nothing at /v1/sessions
+	Downlinks Downlinks // nil: there is nothing at the paths of downlinks
 
 	// What devices are shown with; nil: without it.
 	Activities Activities
@@ -59,6 +61,8 @@ type Config struct {
 type API struct {
 	registry *auth.Registry
 	sessions Sessions
+
+	downlinks Downlinks
 
 	activities Activities
 	presences  Presences
@@ -91,7 +95,7 @@ const (
 // New makes an API with all its operations. It asks nothing of Redis.
 func New(c Config) (*API, error) {
 	a := &API{
-		registry: c.Registry, sessions: c.Sessions, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
+		registry: c.Registry, sessions: c.Sessions, downlinks: c.Downlinks, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
 		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
 		activities: c.Activities, presences: c.Presences, values: c.Values,
 		mux: http.NewServeMux(),
@@ -118,6 +122,9 @@ func New(c Config) (*API, error) {
 	a.addApps()
 	if a.sessions != nil {
 		a.addSessions()
+	}
+	if a.downlinks != nil {
+		a.addDownlinks()
 	}
 	a.addStreams()
 	a.addLive()

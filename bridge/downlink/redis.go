@@ -53,8 +53,12 @@ func deviceKey(k auth.Keyspace, p int, id auth.DeviceID) string {
 	return k.Key(p, "downlink:all:"+string(id))
 }
 
-func openKey(k auth.Keyspace, p int, id auth.DeviceID) string {
-	return k.Key(p, "downlink:open:"+string(id))
+func queueKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:queue:"+string(id))
+}
+
+func currentKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:current:"+string(id))
 }
 
 // do runs one rule in a partition.
