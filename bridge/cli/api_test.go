@@ -18,6 +18,7 @@ import (
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
 	"m2mbridge/bridge/api"
+	"m2mbridge/bridge/downlink"
 	"m2mbridge/bridge/session"
 )
 
@@ -52,7 +53,7 @@ func (s *apiServer) start(server *redistest.Server) {
 		s.t.Fatal(err)
 	}
 	a, err := api.New(api.Config{
-		Registry: registry, Client: s.client, Sessions: session.NewKeeper(session.Config{Client: s.client}),
+		Registry: registry, Client: s.client, Downlinks: downlink.New(downlink.Config{Client: s.client}), Sessions: session.NewKeeper(session.Config{Client: s.client}),
 	})
 	if err != nil {
 		s.t.Fatal(err)
