@@ -10,7 +10,7 @@
 // over deaths of all kinds death_test.go, shared share_test.go, what was trimmed
 // trim_test.go and gap_test.go, where to start after_test.go. Redis failing:
 // faults_test.go, cut_test.go, chaos_test.go. The program stopping: stop_test.go.
-// A device's removal: revoke_test.go.
+// A device's removal: revoke_test.go. Downlinks over HTTP: downlink_test.go.
 //
 // It knows nothing of the program's insides. After every test all that the
 // program logged, at debug level, is searched for what must never be there.
