@@ -45,7 +45,7 @@ func TestDownlinkCommands(t *testing.T) {
 	}
 	const at = `\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`
 	out, _ = s.run(0, "downlink", "get", added[1])
-	if !regexp.MustCompile(`^id         `+added[1]+`
+	if !regexp.MustCompile(`^id         ` + added[1] + `
 device     IMEI:356726104408422
 state      EXECUTING
 cause      its turn
@@ -57,9 +57,9 @@ ack        by the device
 app        admin
 key id     k
 attempts   0
-created    `+at+`
-expires    `+at+`
-modified   `+at+`
+created    ` + at + `
+expires    ` + at + `
+modified   ` + at + `
 $`).MatchString(out) {
 		t.Errorf("get:\n%s", out)
 	}
@@ -151,5 +151,18 @@ func TestDownlinkErrorsHelp(t *testing.T) {
 				t.Errorf("%q, %q; want %s", out, errs, c.want)
 			}
 		})
+	}
+}
+
+func TestTailShowsDownlinks(t *testing.T) {
+	s := startAPI(t)
+	s.run(0, "device", "add", testDevice)
+	id := s.addDownlink("led=true")
+	s.run(0, "downlink", "cancel", id)
+	r := s.tail("--kind", "events", "--after", "0")
+	for _, want := range []string{"QUEUED  created", "EXECUTING  its turn", "CANCELLED  cancelled by app admin"} {
+		if line := r.next(); !strings.HasSuffix(line, "downlink  "+id+" "+want) {
+			t.Errorf("got %s, want %s", line, want)
+		}
 	}
 }

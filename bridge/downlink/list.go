@@ -193,8 +193,11 @@ func (s *Service) Ahead(ctx context.Context, d *Downlink) (int64, error) {
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return 0, fmt.Errorf("%w: ahead: %w", ErrUnavailable, err)
 	}
-	if current.Val() == "" || current.Val() == d.ID {
+	switch current.Val() {
+	case "":
 		return rank.Val(), nil
+	case d.ID:
+		return 0, nil // it has its turn
 	}
 	of, err := s.cfg.Client.ZRank(ctx, queueKey(s.cfg.Keys, p, d.Device), current.Val()).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
