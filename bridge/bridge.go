@@ -98,7 +98,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		return fmt.Errorf("make registry: %w", err)
 	}
 	b.trace = b.newTrace(keys)
-	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink})
+	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, Lease: b.cfg.DownlinkLease, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink})
 	b.courier = courier.New(b.downlinks, b.log)
 	b.commands = commands.New(commands.Config{
 		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys, Node: nodeName() + ":" + rand.Text()[:8],
@@ -134,7 +134,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 	})
 	metrics.MustRegister(newCollector(b.registry, b.broker, b.trace))
 	b.api, err = api.New(api.Config{
-		Registry: b.registry, Sessions: b.sessions, Trace: b.trace, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
+		Registry: b.registry, Sessions: b.sessions, Trace: b.trace, Downlinks: b.downlinks, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
 		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
 		Activities: activities{uplink.NewReader(b.store.Reader, keys)}, Presences: presences{b.presence},
 		Values: values{latest.NewReader(b.store.Reader, keys)}, PastSecrets: b.registry.PastSecrets,

@@ -61,7 +61,8 @@ type Config struct {
 	UnsignedFrom  []netip.Prefix `name:"unsigned-from" env:"M2M_UNSIGNED_FROM" placeholder:"CIDR,…" group:"Uplinks" help:"Networks from which devices marked unsigned may send without a token. Empty: none."`
 	DeviceCache   Size           `name:"device-cache" env:"M2M_DEVICE_CACHE" default:"64MiB" placeholder:"SIZE" group:"Uplinks" help:"Memory for what is cached of devices. 0: nothing is cached."`
 
-	TraceMemory Size `name:"trace-memory" env:"M2M_TRACE_MEMORY" default:"32MiB" placeholder:"SIZE" group:"API" help:"Memory for the last steps of each device's messages, which tail --device and /v1/trace show; the device that was quiet the longest goes first. 0: none are kept."`
+	TraceMemory   Size          `name:"trace-memory" env:"M2M_TRACE_MEMORY" default:"32MiB" placeholder:"SIZE" group:"API" help:"Memory for the last steps of each device's messages, which tail --device and /v1/trace show; the device that was quiet the longest goes first. 0: none are kept."`
+	DownlinkLease time.Duration `name:"downlink-lease" env:"M2M_DOWNLINK_LEASE" default:"30s" group:"Downlinks" help:"How long the outcome of handing a downlink over is awaited; after that nobody knows whether it arrived, and it is handed over again. Below 10s a device that is slow to acknowledge its answer may get it twice."`
 
 	Pprof     string     `name:"pprof" env:"M2M_PPROF" placeholder:"ADDR" group:"Log" help:"Address of Go's profiler, which asks for no key: keep it on 127.0.0.1. Empty: none."`
 	LogLevel  slog.Level `name:"log-level" env:"M2M_LOG_LEVEL" default:"info" placeholder:"debug|info|warn|error" group:"Log" help:"Least important messages that are logged."`

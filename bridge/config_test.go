@@ -42,6 +42,7 @@ func TestValidate(t *testing.T) {
 		{"age", func(c *bridge.Config) { c.UplinksAge = -time.Second }, "uplinks-age: -1s is negative"},
 		{"session expiry", func(c *bridge.Config) { c.SessionExpiry = -time.Second }, "session-expiry: -1s is negative"},
 		{"session expiry for ever", func(c *bridge.Config) { c.SessionExpiry = 1193047 * time.Hour }, "session-expiry: 1193047h0m0s is above 1193046h0m0s"},
+		{"no lease", func(c *bridge.Config) { c.DownlinkLease = 0 }, "downlink-lease: 0s is not between 1s and 1h0m0s"},
 		{"address", func(c *bridge.Config) { c.HTTP = "8080" }, `http: "8080" is no host:port`},
 		{"same address", func(c *bridge.Config) { c.API = c.HTTP }, "api: 127.0.0.1:8080 is the address of http too"},
 		{"no listener", func(c *bridge.Config) { c.HTTP, c.API, c.MQTT = "off", "off", "" }, "at least one listener"},

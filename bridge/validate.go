@@ -104,6 +104,9 @@ func (c *Config) checkDurations() error {
 	if c.SessionExpiry > maxSessionExpiry {
 		errs = append(errs, refuse("session-expiry", "%v is above %v", c.SessionExpiry, maxSessionExpiry))
 	}
+	if c.DownlinkLease < time.Second || c.DownlinkLease > time.Hour {
+		errs = append(errs, refuse("downlink-lease", "%v is not between %v and %v", c.DownlinkLease, time.Second, time.Hour))
+	}
 	return errors.Join(errs...)
 }
 

@@ -1,7 +1,8 @@
 // Package api is the HTTP API for apps and operators: devices, apps and their
-// MQTT sessions, the streams of uplinks, rejects and events in pages and live,
-// health and metrics. It reads the streams, writes only the registry and removes
-// sessions; it knows nothing of how uplinks come in.
+// MQTT sessions, downlinks, the streams of uplinks, rejects and events in pages
+// and live, health and metrics. It reads the streams, writes the registry, creates
+// and cancels downlinks and removes sessions; it knows nothing of how uplinks come
+// in, nor of how downlinks go out.
 package api
 
 import (
@@ -28,8 +29,9 @@ type Config struct {
 	Client   redis.UniversalClient // reads the streams
 	Keys     auth.Keyspace
 
-	Sessions Sessions     // nil: there is nothing at /v1/sessions
-	Trace    *trace.Trace // nil: no steps of devices' messages are kept
+	Sessions  Sessions     // nil: there is nothing at /v1/sessions
+	Trace     *trace.Trace // nil: no steps of devices' messages are kept
+	Downlinks Downlinks    // nil: there is nothing at the paths of downlinks
 
 	// What devices are shown with; nil: without it.
 	Activities Activities
@@ -63,6 +65,8 @@ type Config struct {
 type API struct {
 	registry *auth.Registry
 	sessions Sessions
+
+	downlinks Downlinks
 
 	activities Activities
 	presences  Presences
@@ -100,7 +104,7 @@ const (
 // New makes an API with all its operations. It asks nothing of Redis.
 func New(c Config) (*API, error) {
 	a := &API{
-		registry: c.Registry, sessions: c.Sessions, trace: c.Trace, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
+		registry: c.Registry, sessions: c.Sessions, downlinks: c.Downlinks, trace: c.Trace, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
 		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
 		activities: c.Activities, presences: c.Presences, values: c.Values,
 		mux: http.NewServeMux(), version: c.Version,
@@ -128,6 +132,9 @@ func New(c Config) (*API, error) {
 	a.addApps()
 	if a.sessions != nil {
 		a.addSessions()
+	}
+	if a.downlinks != nil {
+		a.addDownlinks()
 	}
 	a.addStreams()
 	a.addLive()

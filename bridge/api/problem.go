@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/downlink"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/stream"
 	"m2mbridge/bridge/trace"
@@ -21,7 +22,7 @@ func (a *API) problem(ctx context.Context, err error) error {
 	switch {
 	case errors.As(err, &known):
 		return err
-	case errors.Is(err, auth.ErrUnknown), errors.Is(err, session.ErrUnknown):
+	case errors.Is(err, auth.ErrUnknown), errors.Is(err, session.ErrUnknown), errors.Is(err, downlink.ErrUnknown):
 		return huma.Error404NotFound("there is no such thing, or it is not among what this app may see")
 	case errors.Is(err, auth.ErrRevision):
 		return huma.Error412PreconditionFailed("it is not as If-Match or If-None-Match wants it: get it again, and its ETag")
@@ -29,8 +30,14 @@ func (a *API) problem(ctx context.Context, err error) error {
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, auth.ErrInvalid):
 		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, downlink.ErrInvalid):
+		return invalidDownlink(err)
+	case errors.Is(err, downlink.ErrDevice):
+		return invalid("body.device", "there is no such device", "")
+	case errors.Is(err, downlink.ErrFull), errors.Is(err, downlink.ErrOther), errors.Is(err, downlink.ErrHanded), errors.Is(err, downlink.ErrFinal):
+		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, stream.ErrRedis), errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy),
-		errors.Is(err, session.ErrUnavailable), errors.Is(err, trace.ErrUnavailable):
+		errors.Is(err, session.ErrUnavailable), errors.Is(err, trace.ErrUnavailable), errors.Is(err, downlink.ErrUnavailable):
 		a.log.Warn("request not answered: redis", "request", requestID(ctx), "error", err)
 		return unavailable("Redis cannot answer now: try again")
 	}

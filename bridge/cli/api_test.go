@@ -18,6 +18,7 @@ import (
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
 	"m2mbridge/bridge/api"
+	"m2mbridge/bridge/downlink"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/trace"
 )
@@ -55,7 +56,7 @@ func (s *apiServer) start(server *redistest.Server) {
 	}
 	s.trace = trace.New(trace.Config{Memory: 1 << 20, Node: "here", Client: s.client, Registry: registry})
 	a, err := api.New(api.Config{
-		Registry: registry, Client: s.client, Trace: s.trace, Sessions: session.NewKeeper(session.Config{Client: s.client}),
+		Registry: registry, Client: s.client, Trace: s.trace, Downlinks: downlink.New(downlink.Config{Client: s.client}), Sessions: session.NewKeeper(session.Config{Client: s.client}),
 	})
 	if err != nil {
 		s.t.Fatal(err)

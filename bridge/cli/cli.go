@@ -35,14 +35,15 @@ type CLI struct {
 	Serve  Serve     `cmd:"" help:"Run the bridge."`
 	Config ConfigCmd `cmd:"" help:"Print the whole effective configuration of serve as a TOML file, secrets starred."`
 
-	Device  Device  `cmd:"" help:"Add, search, change, import and export devices."`
-	App     App     `cmd:"" help:"Add, list, change and remove apps."`
-	Session Session `cmd:"" help:"List, show and remove MQTT sessions of apps."`
-	Token   Token   `cmd:"" help:"Print the message token of a body, or find out why one does not match."`
-	Send    Send    `cmd:"" help:"Send one uplink as a device and print the exchange."`
-	Tail    Tail    `cmd:"" help:"Follow uplinks, rejects and events as they come."`
-	Sim     Sim     `cmd:"" help:"Let a fleet of simulated devices send, and measure the answers."`
-	Demo    Demo    `cmd:"" help:"Run the bridge with a small fleet and an app, and tell what happens."`
+	Device   Device   `cmd:"" help:"Add, search, change, import and export devices."`
+	App      App      `cmd:"" help:"Add, list, change and remove apps."`
+	Session  Session  `cmd:"" help:"List, show and remove MQTT sessions of apps."`
+	Downlink Downlink `cmd:"" help:"Queue, show, list and cancel messages to devices."`
+	Token    Token    `cmd:"" help:"Print the message token of a body, or find out why one does not match."`
+	Send     Send     `cmd:"" help:"Send one uplink as a device and print the exchange."`
+	Tail     Tail     `cmd:"" help:"Follow uplinks, rejects and events as they come."`
+	Sim      Sim      `cmd:"" help:"Let a fleet of simulated devices send, and measure the answers."`
+	Demo     Demo     `cmd:"" help:"Run the bridge with a small fleet and an app, and tell what happens."`
 
 	Completion Completion `cmd:"" help:"Print a script that completes command lines, for bash or zsh."`
 	VersionCmd VersionCmd `cmd:"" name:"version" help:"Print the version."`

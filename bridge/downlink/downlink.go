@@ -11,6 +11,7 @@ package downlink
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"m2mbridge/auth"
@@ -67,6 +68,14 @@ type Downlink struct {
 	LeaseEnds time.Time // until when the outcome of the attempt under way is awaited; zero: there is none
 }
 
+// awaitsDevice is how the rules say that the device has it, and is to acknowledge it.
+const awaitsDevice = "; it waits for the device to acknowledge"
+
+// AwaitsDevice reports whether it was delivered, and only the device's acknowledgement is missing.
+func (d *Downlink) AwaitsDevice() bool {
+	return d.State == Executing && d.Ack && !d.LeaseEnds.IsZero() && strings.HasSuffix(d.Cause, awaitsDevice)
+}
+
 // Draft is a downlink to be created. Pack, Device and Channel are needed.
 type Draft struct {
 	Device    auth.DeviceID
@@ -90,7 +99,7 @@ var (
 	ErrDevice      = errors.New("no such device")
 	ErrFull        = errors.New("as many downlinks wait for the device as may")
 	ErrOther       = errors.New("the idempotency key is of another downlink")
-	ErrHanded      = errors.New("it is being handed over: whether it arrives is not known yet")
+	ErrHanded      = errors.New("it is EXECUTING and being handed over: whether it arrives is not known yet")
 	ErrFinal       = errors.New("it has ended")
 	ErrUnavailable = errors.New("downlinks unavailable")
 )

@@ -275,6 +275,8 @@ func TestAcknowledge(t *testing.T) {
 		b.done(b.hand(HTTP, d.ID), true)
 		if is := b.is(d.ID, Executing); !strings.Contains(is.Cause, "waits for the device") {
 			t.Errorf("cause %s", is.Cause)
+		} else if !is.AwaitsDevice() {
+			t.Errorf("it does not await the device: %+v", is)
 		}
 		says(other, false)
 		says(imei, true)
@@ -284,8 +286,13 @@ func TestAcknowledge(t *testing.T) {
 		b.done(b.hand(HTTP, d.ID), true)
 		b.clock.pass(11 * time.Minute)
 		b.looked()
-		b.is(d.ID, Executing)
+		if is := b.is(d.ID, Executing); is.AwaitsDevice() {
+			t.Errorf("it awaits the device: %+v", is)
+		}
 		b.hand(MQTT, d.ID)
+		if is := b.is(d.ID, Executing); is.AwaitsDevice() {
+			t.Errorf("it awaits the device before it has it: %+v", is)
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package downlink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -180,14 +181,30 @@ func (s *Service) read(ctx context.Context, ids []string) ([]*Downlink, error) {
 	return list, nil
 }
 
-// Ahead is how many of the device's downlinks come before one that is queued.
+// Ahead is how many of the device's downlinks go before one that is queued: those whose time has come and that stand before
+// it, and the one that is EXECUTING.
 func (s *Service) Ahead(ctx context.Context, d *Downlink) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
 	defer cancel()
 	p := s.cfg.Keys.Partition(d.Device)
-	n, err := s.cfg.Client.ZRank(ctx, openKey(s.cfg.Keys, p, d.Device), d.ID).Result()
-	if err != nil && err != redis.Nil {
-		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	pipe := s.cfg.Client.Pipeline()
+	rank := pipe.ZRank(ctx, queueKey(s.cfg.Keys, p, d.Device), d.ID)
+	current := pipe.Get(ctx, currentKey(s.cfg.Keys, p, d.Device))
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return 0, fmt.Errorf("%w: ahead: %w", ErrUnavailable, err)
 	}
-	return n, nil
+	switch current.Val() {
+	case "":
+		return rank.Val(), nil
+	case d.ID:
+		return 0, nil // it has its turn
+	}
+	of, err := s.cfg.Client.ZRank(ctx, queueKey(s.cfg.Keys, p, d.Device), current.Val()).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return 0, fmt.Errorf("%w: ahead: %w", ErrUnavailable, err)
+	}
+	if of > rank.Val() {
+		return rank.Val() + 1, nil // it had its turn before this one came, which goes first otherwise
+	}
+	return rank.Val(), nil
 }

@@ -77,3 +77,31 @@ func (b *bench) listed(q Query) (places []string) {
 	b.t.Fatal("the list has no end")
 	return nil
 }
+
+// What goes first is the one that is EXECUTING, whatever its priority, then those whose time has come in their order.
+func TestAhead(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		first := b.create(draft(1))
+		later := b.create(draft(2, func(d *Draft) { d.NotBefore, d.Priority = b.clock.now().Add(time.Hour), 9 }))
+		second := b.create(draft(3))
+		urgent := b.create(draft(4, func(d *Draft) { d.Priority = 8 }))
+		ahead := func(d Downlink, want int64) {
+			t.Helper()
+			if n, err := b.Ahead(t.Context(), &d); err != nil || n != want {
+				t.Errorf("%d before %s, %v, want %d", n, d.Pack, err, want)
+			}
+		}
+		ahead(first, 0)
+		ahead(urgent, 1)
+		ahead(second, 2)
+		b.clock.pass(time.Hour)
+		b.looked()
+		ahead(later, 1)
+		ahead(urgent, 2)
+		ahead(second, 3)
+		b.done(b.hand(HTTP, first.ID), true)
+		ahead(later, 0)
+		ahead(urgent, 1)
+	})
+}

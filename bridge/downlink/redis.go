@@ -53,8 +53,12 @@ func deviceKey(k auth.Keyspace, p int, id auth.DeviceID) string {
 	return k.Key(p, "downlink:all:"+string(id))
 }
 
-func openKey(k auth.Keyspace, p int, id auth.DeviceID) string {
-	return k.Key(p, "downlink:open:"+string(id))
+func queueKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:queue:"+string(id))
+}
+
+func currentKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:current:"+string(id))
 }
 
 // do runs one rule in a partition.
@@ -107,4 +111,9 @@ func downlinkOf(id string, f map[string]string) (Downlink, error) {
 		return d, fmt.Errorf("%w: downlink %s is damaged", ErrUnavailable, id)
 	}
 	return d, nil
+}
+
+// openKey is the set of a device's downlinks that have not ended.
+func openKey(k auth.Keyspace, p int, id auth.DeviceID) string {
+	return k.Key(p, "downlink:open:"+string(id))
 }

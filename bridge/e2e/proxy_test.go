@@ -27,6 +27,7 @@ type proxy struct {
 	cutting bool                      // loses each commit's reply once, and the command itself once
 	seen    map[[sha256.Size]byte]int // how often a commit has come
 	conns   map[net.Conn]struct{}
+	gate    chan struct{} // until it is closed replies to commits wait; nil: they do not
 }
 
 // between starts a proxy before a Redis; it ends with the test.
@@ -65,6 +66,23 @@ func (p *proxy) loseOnce(on bool) {
 	p.cutting = on
 }
 
+// hold keeps back the replies to commits, which have been executed, until
+// release is called.
+func (p *proxy) hold(t testing.TB) (release func()) {
+	gate := make(chan struct{})
+	p.mu.Lock()
+	p.gate = gate
+	p.mu.Unlock()
+	release = sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.gate = nil
+		close(gate)
+	})
+	t.Cleanup(release)
+	return release
+}
+
 func (p *proxy) keep(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,21 +107,22 @@ func (p *proxy) join(client net.Conn) {
 	defer func() { _ = server.Close() }()
 	p.keep(client)
 	p.keep(server)
-	var doomed atomic.Bool // the next reply does not arrive
+	var doomed atomic.Bool                 // the next reply does not arrive
+	var held atomic.Pointer[chan struct{}] // the next reply waits for this
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer func() { _ = server.Close() }()
-		p.commands(client, server, &doomed)
+		p.commands(client, server, &doomed, &held)
 	}()
-	p.replies(server, client, &doomed)
+	p.replies(server, client, &doomed, &held)
 	_ = client.Close()
 	<-done
 }
 
 // commands carries what the program sends. A command is whole in one read: the
 // tests' batches are small.
-func (p *proxy) commands(client, server net.Conn, doomed *atomic.Bool) {
+func (p *proxy) commands(client, server net.Conn, doomed *atomic.Bool, held *atomic.Pointer[chan struct{}]) {
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := client.Read(buf)
@@ -117,6 +136,12 @@ func (p *proxy) commands(client, server net.Conn, doomed *atomic.Bool) {
 		case loseReply:
 			p.cuts.Add(1)
 			doomed.Store(true)
+		case holdReply:
+			p.mu.Lock()
+			if gate := p.gate; gate != nil {
+				held.Store(&gate)
+			}
+			p.mu.Unlock()
 		}
 		if _, err := server.Write(buf[:n]); err != nil {
 			return
@@ -126,7 +151,7 @@ func (p *proxy) commands(client, server net.Conn, doomed *atomic.Bool) {
 
 // replies carries what Redis answers. When one is to be lost it waits for it
 // first: then the command has been executed.
-func (p *proxy) replies(server, client net.Conn, doomed *atomic.Bool) {
+func (p *proxy) replies(server, client net.Conn, doomed *atomic.Bool, held *atomic.Pointer[chan struct{}]) {
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := server.Read(buf)
@@ -136,6 +161,9 @@ func (p *proxy) replies(server, client net.Conn, doomed *atomic.Bool) {
 		if rand.Int64N(1000) < p.chance.Load() {
 			p.cuts.Add(1)
 			return
+		}
+		if gate := held.Swap(nil); gate != nil {
+			<-*gate
 		}
 		time.Sleep(time.Duration(p.delay.Load()))
 		if _, err := client.Write(buf[:n]); err != nil {
@@ -148,6 +176,7 @@ const (
 	pass = iota
 	loseReply
 	loseCommand
+	holdReply
 )
 
 // judge says what becomes of a command. Only commits are touched: EVALSHA, or
@@ -162,6 +191,9 @@ func (p *proxy) judge(command []byte) int {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.gate != nil {
+		return holdReply
+	}
 	if !p.cutting {
 		return pass
 	}
