@@ -184,7 +184,7 @@ func showDownlink(w io.Writer, d *api.Downlink) {
 	}
 	at := func(name string, t time.Time) {
 		if !t.IsZero() {
-			line(name, toSecond(t))
+			line(name, second(t))
 		}
 	}
 	line("id", d.ID)
@@ -209,7 +209,6 @@ func showDownlink(w io.Writer, d *api.Downlink) {
 	at("modified", d.ModifiedAt)
 }
 
-func toSecond(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 // DownlinkList is `m2mbridge downlink list`.
 type DownlinkList struct {
@@ -252,7 +251,7 @@ func (c *DownlinkList) Run(env *Env) error {
 		if why == "" {
 			why = d.Cause
 		}
-		return t.row(d.ID, d.Device, string(d.State), string(d.Channel), toSecond(d.CreatedAt), why)
+		return t.row(d.ID, d.Device, string(d.State), string(d.Channel), second(d.CreatedAt), why)
 	})
 	if err != nil || c.JSON {
 		return err

@@ -52,9 +52,7 @@ func (p *Projector) OnChange(c auth.Change) {
 func (f *forgets) run(ctx context.Context) error {
 	f.mu.Lock()
 	ids := f.ids
-	if len(ids) > 0 {
-		f.ids = map[auth.DeviceID]struct{}{}
-	}
+	f.ids = map[auth.DeviceID]struct{}{}
 	f.mu.Unlock()
 	if len(ids) == 0 {
 		return nil
