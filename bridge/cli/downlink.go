@@ -209,7 +209,6 @@ func showDownlink(w io.Writer, d *api.Downlink) {
 	at("modified", d.ModifiedAt)
 }
 
-
 // DownlinkList is `m2mbridge downlink list`.
 type DownlinkList struct {
 	apiFlags
