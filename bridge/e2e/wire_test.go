@@ -19,6 +19,7 @@ type wire struct {
 	t       testing.TB
 	conn    net.Conn
 	version string
+	last    uint16 // packet id of the last PUBLISH that was heard, in 3.1.1
 }
 
 // heard is one packet of the broker, or the end.
@@ -48,7 +49,7 @@ func (s *site) dial(n *node, version string) *wire {
 		s.Fatal(err)
 	}
 	s.Cleanup(func() { _ = conn.Close() })
-	return &wire{s.T, conn, version}
+	return &wire{t: s.T, conn: conn, version: version}
 }
 
 func (w *wire) login(d fleet.Device, clientID string) {
@@ -106,6 +107,8 @@ func (w *wire) read() (heard, error) {
 			return heard{"CONNACK", 0, p.ReturnCode}, err
 		case *packets311.PubackPacket:
 			return heard{"PUBACK", p.MessageID, 0}, err
+		case *packets311.PublishPacket:
+			w.last = p.MessageID
 		}
 		return heard{packet: fmt.Sprintf("%T", p)}, err
 	}
