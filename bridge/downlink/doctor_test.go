@@ -21,10 +21,10 @@ func TestDoctor(t *testing.T) {
 	}{
 		{"due removed", "it is not in due:downlink", func(c redis.Pipeliner, ids []string) { c.Del(t.Context(), p+"due:downlink") }, 0},
 		{"due too late", "due later", func(c redis.Pipeliner, ids []string) {
-			c.ZAdd(t.Context(), p+"due:downlink", redis.Z{Score: 5e12, Member: ids[1]})
+			c.ZAdd(t.Context(), p+"due:downlink", redis.Z{Score: 4_999_999_999_999, Member: ids[1]})
 		}, 0},
 		{"due without data", "member without data", func(c redis.Pipeliner, ids []string) {
-			c.ZAdd(t.Context(), p+"due:downlink", redis.Z{Score: 5e12, Member: "0-strange"})
+			c.ZAdd(t.Context(), p+"due:downlink", redis.Z{Score: 4_999_999_999_999, Member: "0-strange"})
 		}, 0},
 		{"listed without data", "member without data", func(c redis.Pipeliner, ids []string) {
 			c.ZAdd(t.Context(), p+"downlink:all", redis.Z{Member: "0-strange"})
