@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"m2mbridge/auth"
@@ -114,11 +115,12 @@ func (s *session) errandAcked(id uint16, code byte) func() {
 	return func() { e.done(true, "acknowledged by PUBACK") }
 }
 
-// errandLate ends the session of a device that does not acknowledge: its next
-// one gets the message again.
+// errandLate ends the session of a device that does not acknowledge, or that
+// takes so little that the message was not even written: its next one gets it
+// again. Of what was written at QoS 0 awaitTaken tells.
 func (s *session) errandLate(e *errand) {
 	s.mu.Lock()
-	late := s.outbox.errand == e && e.frame.idAt != 0
+	late := s.outbox.errand == e && (e.frame.idAt != 0 || slices.Contains(s.outbox.waiting, e.frame))
 	s.mu.Unlock()
 	if late {
 		s.end(ending{code: codeUnspecified, reason: "no PUBACK in time", will: true})

@@ -98,7 +98,7 @@ func (b *bench) done(h Handed, delivered bool) {
 // looked does what the time demands.
 func (b *bench) looked() {
 	b.t.Helper()
-	if _, err := b.look(b.t.Context()); err != nil {
+	if _, err := b.Look(b.t.Context()); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -30,7 +30,6 @@ func (s *Service) Hand(ctx context.Context, id auth.DeviceID, via Channel) (h Ha
 	if err != nil {
 		return Handed{}, false, fmt.Errorf("%w: hand: %w", ErrUnavailable, err)
 	}
-	s.nudge()
 	h, ok, err = HandedOf(id, words)
 	if ok {
 		s.Handing(h, via)
@@ -43,6 +42,9 @@ func (s *Service) Handing(h Handed, via Channel) {
 	if h.Attempt == 0 {
 		s.cfg.Note(h.Device, h.ID+" goes once more over "+string(via)+", as an answer that was lost")
 		return
+	}
+	if p, ok := s.partitionOf(h.ID); ok {
+		s.dueAt(p, s.now().Add(s.cfg.Lease))
 	}
 	s.cfg.Note(h.Device, h.ID+" is handed over "+string(via)+", attempt "+strconv.Itoa(h.Attempt))
 }
@@ -71,8 +73,8 @@ func (h *Handed) Spell(baseName string) ([]byte, error) {
 	return pack.AppendDownlink(nil, baseName), nil
 }
 
-// Done tells what became of an attempt: delivered, or not, and by what one knows. It is false if the attempt is not under way
-// any more: its lease ended, or the downlink did.
+// Done tells what became of an attempt: delivered, or not, and by what one knows. It is false if that means nothing any more:
+// the downlink has ended, or the attempt failed and was not the last, or its lease is over. It may be told again.
 func (s *Service) Done(ctx context.Context, h Handed, delivered bool, cause string) (bool, error) {
 	p, ok := s.partitionOf(h.ID)
 	if !ok || h.Attempt == 0 {
@@ -86,7 +88,7 @@ func (s *Service) Done(ctx context.Context, h Handed, delivered bool, cause stri
 	if err != nil {
 		return false, err
 	}
-	s.nudge()
+	s.dueAt(p, s.now().Add(s.cfg.AckWait))
 	n, err := reply.Int()
 	if n == 1 {
 		s.cfg.Note(h.Device, h.ID+": "+cause)
@@ -119,11 +121,3 @@ func (s *Service) Drop(ctx context.Context, device auth.DeviceID) (int, error) {
 
 // LeaseFor is how long an attempt's outcome is awaited.
 func (s *Service) LeaseFor() time.Duration { return s.cfg.Lease }
-
-// nudge has Run look again when something is due next.
-func (s *Service) nudge() {
-	select {
-	case s.nudges <- struct{}{}:
-	default:
-	}
-}

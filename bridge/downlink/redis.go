@@ -22,6 +22,9 @@ var Rules string
 //go:embed lua/do.lua
 var doSource string
 
+//go:embed lua/doctor.lua
+var doctorSource string
+
 // dueKey is the set of a partition's downlinks by when they are next to be looked at.
 func dueKey(k auth.Keyspace, p int) string { return k.Key(p, "due:downlink") }
 

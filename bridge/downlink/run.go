@@ -15,6 +15,7 @@ const (
 	lookBatch = 100 // downlinks looked at in one script
 	lookSleep = time.Second
 	lookPause = 200 * time.Millisecond // after a failure
+	readBatch = 512                    // partitions asked in one pipeline
 )
 
 // Run does what the time demands of downlinks, of all partitions, until ctx ends; it returns nil then. Any number of nodes
@@ -22,7 +23,7 @@ const (
 func (s *Service) Run(ctx context.Context) error {
 	failing := false
 	for ctx.Err() == nil {
-		next, err := s.look(ctx)
+		next, err := s.Look(ctx)
 		if err != nil && ctx.Err() == nil && !failing {
 			s.log.Warn("downlinks are not looked at", "error", err)
 		}
@@ -30,7 +31,7 @@ func (s *Service) Run(ctx context.Context) error {
 			s.log.Info("downlinks are looked at again")
 		}
 		failing = err != nil
-		sleep := min(lookSleep, max(0, time.Until(next)))
+		sleep := min(lookSleep, max(0, next.Sub(s.now())))
 		if failing {
 			sleep = lookPause
 		}
@@ -42,64 +43,104 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
+	last, cancel := context.WithTimeout(context.Background(), s.cfg.Deadline)
+	defer cancel()
+	return s.lastWords(last)
+}
+
+// lastWords tells what is untold, if it can; if not, the leases end.
+func (s *Service) lastWords(ctx context.Context) error {
+	if err := s.tellUntold(ctx); err != nil {
+		s.log.Warn("outcomes of downlinks are not noted: their attempts' leases end", "error", err)
+	}
 	return nil
 }
 
-// look passes over all partitions once, and says when something is due next.
-func (s *Service) look(ctx context.Context) (next time.Time, err error) {
-	next = s.now().Add(lookSleep)
+// Look is one pass of Run: what is due now, in those partitions where something may be. It says when to come again.
+func (s *Service) Look(ctx context.Context) (next time.Time, err error) {
+	if err := s.tellUntold(ctx); err != nil {
+		return next, err
+	}
 	if err := s.dropRemoved(ctx); err != nil {
 		return next, err
 	}
-	due, first, err := s.due(ctx)
-	if err != nil {
-		return next, err
-	}
-	for p, ids := range due {
-		if len(ids) == 0 {
-			continue
-		}
-		args := make([]any, len(ids))
-		for i, id := range ids {
-			args[i] = id
-		}
-		if _, err := s.do(ctx, p, "look", args...); err != nil {
+	parts := s.agenda.take(s.now())
+	for len(parts) > 0 {
+		n := min(len(parts), readBatch)
+		if err := s.lookAt(ctx, parts[:n]); err != nil {
+			s.agenda.giveBack(parts)
 			return next, err
 		}
-		if len(ids) == lookBatch {
-			next = s.now()
-		}
+		parts = parts[n:]
 	}
-	if first.Before(next) {
-		next = first
-	}
-	return next, nil
+	return s.agenda.first(), nil
 }
 
-// due reads what is due in each partition, and when the first is due that is not yet.
-func (s *Service) due(ctx context.Context) (due [][]string, first time.Time, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
-	defer cancel()
+// lookAt asks when the first is due in each of the partitions, and looks at those that are.
+func (s *Service) lookAt(ctx context.Context, parts []int) error {
+	firsts, err := s.firsts(ctx, parts)
+	if err != nil {
+		return err
+	}
 	now := s.now().UnixMilli()
-	first = time.UnixMilli(math.MaxInt32 * 1000)
-	pipe := s.cfg.Client.Pipeline()
-	ids, firsts := make([]*redis.StringSliceCmd, s.cfg.Keys.Count()), make([]*redis.ZSliceCmd, s.cfg.Keys.Count())
-	for p := range ids {
-		key := dueKey(s.cfg.Keys, p)
-		until := strconv.FormatInt(now, 10)
-		ids[p] = pipe.ZRangeArgs(ctx, redis.ZRangeArgs{Key: key, ByScore: true, Start: "-inf", Stop: until, Count: lookBatch})
-		firsts[p] = pipe.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: key, ByScore: true, Start: "(" + until, Stop: "+inf", Count: 1})
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, first, fmt.Errorf("%w: look: %w", ErrUnavailable, err)
-	}
-	for p := range ids {
-		due = append(due, ids[p].Val())
-		for _, z := range firsts[p].Val() {
-			if at := time.UnixMilli(int64(z.Score)); at.Before(first) {
-				first = at
+	for i, p := range parts {
+		for firsts[i] <= now {
+			n, first, err := s.lookIn(ctx, p)
+			if err != nil {
+				return err
+			}
+			if firsts[i] = first; n < lookBatch {
+				break
 			}
 		}
+		s.agenda.due(p, firsts[i])
 	}
-	return due, first, nil
+	return nil
 }
+
+// firsts is when the first is due in each of the partitions, Unix ms.
+func (s *Service) firsts(ctx context.Context, parts []int) ([]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
+	defer cancel()
+	pipe := s.cfg.Client.Pipeline()
+	replies := make([]*redis.ZSliceCmd, len(parts))
+	for i, p := range parts {
+		replies[i] = pipe.ZRangeWithScores(ctx, dueKey(s.cfg.Keys, p), 0, 0)
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("%w: look: %w", ErrUnavailable, err)
+	}
+	firsts := make([]int64, len(parts))
+	for i := range replies {
+		firsts[i] = never
+		for _, z := range replies[i].Val() {
+			firsts[i] = int64(z.Score)
+		}
+	}
+	return firsts, nil
+}
+
+// lookIn looks at a batch of what is due in a partition: how many they were, and when the next is due.
+func (s *Service) lookIn(ctx context.Context, p int) (n int, next int64, err error) {
+	reply, err := s.do(ctx, p, "look", lookBatch)
+	if err != nil {
+		return 0, 0, err
+	}
+	words, err := reply.Slice()
+	if err != nil || len(words) != 2 {
+		return 0, 0, fmt.Errorf("%w: look: %v, %w", ErrUnavailable, words, err)
+	}
+	count, _ := words[0].(int64)
+	text, _ := words[1].(string)
+	if text == "" {
+		return int(count), never, nil
+	}
+	at, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w: look: %w", ErrUnavailable, err)
+	}
+	return int(count), int64(at), nil
+}
+
+// never is when nothing is due.
+const never = math.MaxInt64

@@ -49,7 +49,9 @@ type Service struct {
 	script *redis.Script
 	nudges chan struct{} // of one: something is due sooner than was thought
 
+	agenda   agenda
 	removals removals
+	untold   untold
 }
 
 // New makes a Service; it asks nothing of Redis yet.
@@ -66,6 +68,7 @@ func New(c Config) *Service {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.agenda.begin(c.Keys.Count(), s.now())
 	if s.cfg.Note == nil {
 		s.cfg.Note = func(auth.DeviceID, string) {}
 	}
@@ -119,12 +122,20 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 	if words[0] == "" {
 		return Downlink{}, false, map[string]error{"unknown": ErrDevice, "full": ErrFull, "other": ErrOther}[words[1]]
 	}
-	s.nudge()
 	if words[1] == "1" {
+		s.dueAt(p, d.firstDue(expires, now))
 		s.cfg.Note(d.Device, words[0]+" created, channel "+string(d.Channel))
 	}
 	made, err = s.Get(ctx, words[0])
 	return made, words[1] == "1", err
+}
+
+// firstDue is when it is first to be looked at.
+func (d *Draft) firstDue(expires, now time.Time) time.Time {
+	if d.NotBefore.After(now) && d.NotBefore.Before(expires) {
+		return d.NotBefore
+	}
+	return expires
 }
 
 // check brings a draft into its canonical form, or says which rule it breaks; it gives the pack as it is kept.

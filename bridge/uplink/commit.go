@@ -136,7 +136,8 @@ func (l *lane) gather(e entry) []entry {
 // flush commits a batch and settles its uplinks.
 func (l *lane) flush(batch []entry) {
 	l.cfg.Metrics.batch(len(batch))
-	r, err := l.send(batch, batch[0].u.at.Add(l.cfg.Deadline))
+	age := l.cfg.Now().Sub(batch[0].u.at)
+	r, err := l.send(batch, time.Now().Add(l.cfg.Deadline-age))
 	if err != nil {
 		l.stored.failed(err)
 		for i := range batch {

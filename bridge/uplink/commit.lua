@@ -136,7 +136,7 @@ local function take(i, waits)
   if ack ~= '' then R.acknowledge(ack, device) end
   if not http then return end
   local got
-  if again then got = R.again(device, ARGV[a + 4]) else got = R.hand(device, 'http', ARGV[a + 4], tonumber(ARGV[8])) end
+  if again then got = R.again(device, ARGV[a + 4], tonumber(ARGV[8])) else got = R.hand(device, 'http', ARGV[a + 4], tonumber(ARGV[8])) end
   if got[1] then reply = reply .. '\n' .. i .. ' ' .. got[1] .. ' ' .. got[2] .. ' ' .. got[3] end
 end
 

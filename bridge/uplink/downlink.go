@@ -54,9 +54,9 @@ func (s *Service) taken(u *uplink, words string) *Downlink {
 	return d
 }
 
-// settleDownlink tells the outcome. If it cannot be told the attempt's lease ends, and then it is one of which nothing is known.
+// settleDownlink tells the outcome, now or as soon as Redis can be told.
 func (s *Service) settleDownlink(h downlink.Handed, delivered bool, cause string) {
-	if _, err := s.cfg.Downlinks.Done(context.Background(), h, delivered, cause); err != nil {
-		s.cfg.Log.Warn("outcome of a downlink not noted", "downlink", h.ID, "error", err)
+	if err := s.cfg.Downlinks.Settle(context.Background(), h, delivered, cause); err != nil {
+		s.cfg.Log.Warn("outcome of a downlink not noted yet", "downlink", h.ID, "error", err)
 	}
 }

@@ -57,6 +57,7 @@ type Config struct {
 	Downlinks     *downlink.Service // what contacts over HTTP take along; nil: nothing
 	OnCommit      func(Commit)      // told of each stored batch, in order per lane; must not block
 	Trace         Tracer            // told of each verdict on a message that names a device; nil: nobody is
+	Now           func() time.Time  // when an uplink is received; nil: time.Now
 }
 
 // Service verifies and stores uplinks. Run must be running for uplinks to be
@@ -107,6 +108,9 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Window, 16)
 	setDefault(&c.Deadline, 850*time.Millisecond)
 	setDefault(&c.Lanes, 1)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
 	}
@@ -144,7 +148,7 @@ func (s *Service) Accept(ctx context.Context, m *Message) Verdict {
 
 func (s *Service) begin(m *Message) *uplink {
 	u := s.pool.Get().(*uplink)
-	u.msg, u.at, u.id, u.body = m, time.Now(), "", nil
+	u.msg, u.at, u.id, u.body = m, s.cfg.Now(), "", nil
 	u.heartbeat, u.fixesTime, u.newest, u.ack, u.spelling, u.proof = false, false, 0, "", nil, auth.Proof{}
 	u.normalised = u.normalised[:0]
 	return u

@@ -19,5 +19,4 @@ elseif op == 'cancel' then
 elseif op == 'drop' then
   return R.drop(a[6])
 end
-for i = 6, #a do R.look(a[i]) end
-return #a - 5
+return R.lookAll(n(a[6]))

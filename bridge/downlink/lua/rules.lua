@@ -34,18 +34,23 @@ local rules = function(P, now, keep, most, cap)
   -- The first of the queue is EXECUTING where none is.
   local function advance(device)
     if call('EXISTS', of('current', device)) == 1 then return end
-    local id = call('ZRANGE', of('queue', device), 0, 0)[1]
-    if not id then return end
-    local channel = call('HGET', key(id), 'channel')
-    call('SET', of('current', device), id)
-    if channel == 'http' or channel == 'any' then call('SET', of('http', device), id) end
-    tell(id, device, 'EXECUTING', 'its turn')
+    while true do
+      local id = call('ZRANGE', of('queue', device), 0, 0)[1]
+      if not id then return end
+      local v = call('HMGET', key(id), 'state', 'channel')
+      if v[1] == 'QUEUED' then
+        call('SET', of('current', device), id)
+        if v[2] == 'http' or v[2] == 'any' then call('SET', of('http', device), id) end
+        return tell(id, device, 'EXECUTING', 'its turn')
+      end
+      call('ZREM', of('queue', device), id) -- outside hands were here
+    end
   end
 
   -- What has ended is looked at once more, to be forgotten.
   local function finish(id, device, state, cause)
     tell(id, device, state, cause)
-    call('HDEL', key(id), 'lease')
+    call('HDEL', key(id), 'lease', 'taken')
     call('ZREM', of('queue', device), id)
     call('ZREM', of('open', device), id)
     call('ZADD', due, now + keep, id)
@@ -57,7 +62,7 @@ local rules = function(P, now, keep, most, cap)
 
   -- An attempt has come to nothing, as far as anybody knows.
   local function back(id, device, d, cause)
-    call('HDEL', key(id), 'lease')
+    call('HDEL', key(id), 'lease', 'taken')
     if d.attempts >= most then
       finish(id, device, 'FAILED', cause .. '; it was attempt ' .. d.attempts .. ' of ' .. most)
     elseif d.expires <= now then
@@ -68,28 +73,45 @@ local rules = function(P, now, keep, most, cap)
     end
   end
 
+  -- read is nil for what is not there, and for what cannot be a downlink.
   local function read(id)
-    local v = call('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order')
-    if not v[1] then return nil end
-    return {
-      device = v[1], state = v[2], channel = v[3], attempts = tonumber(v[4]), lease = v[5] and tonumber(v[5]),
-      expires = tonumber(v[6]), notbefore = tonumber(v[7]), ack = v[8] == '1', order = v[9],
+    local v = call('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order',
+      'tag', 'taken', 'registered', 'pack', 'since')
+    local d = {
+      device = v[1], state = v[2], channel = v[3], attempts = tonumber(v[4] or ''), lease = tonumber(v[5] or ''),
+      expires = tonumber(v[6] or ''), notbefore = tonumber(v[7] or ''), ack = v[8] == '1', order = v[9],
+      tag = v[10], taken = v[11] == '1', registered = v[12], pack = v[13], since = tonumber(v[14] or ''),
     }
+    if d.device and d.state and d.channel and d.attempts and d.expires and d.notbefore and tonumber(d.order or '') and d.pack and d.since then
+      d.open = d.state == 'QUEUED' or d.state == 'EXECUTING'
+      return d
+    end
+    return nil
   end
+  R.read, R.key, R.of, R.advance, R.tell = read, key, of, advance, tell
+
+  -- When the device was registered, false if it is not. One that was registered anew under the same id is another device,
+  -- with another owner perhaps.
+  local function registration(device)
+    local at = call('HGET', P .. 'device:' .. device, 'created')
+    return at or call('EXISTS', P .. 'device:' .. device) == 1 and '0'
+  end
+  local function removed(d) return registration(d.device) ~= (d.registered or '0') end
 
   -- room is how many a device may have that have not ended; once the idempotency key's own key, '' for none; print tells one
   -- downlink from another. Returns the id and 1 if it was made now, 0 if it was there; or '' and a word that says why not.
   function R.create(id, device, room, once, expires, notBefore, priority, print, fields)
-    if call('EXISTS', P .. 'device:' .. device) == 0 then return {'', 'unknown'} end
+    local registered = registration(device)
+    if not registered then return {'', 'unknown'} end
     local before = once ~= '' and call('GET', once)
-    if before then
+    if before and call('HGET', key(before), 'registered') == registered then
       if call('HGET', key(before), 'print') ~= print then return {'', 'other'} end
       return {before, '0'}
     end
     if call('ZCARD', of('open', device)) >= room then return {'', 'full'} end
     local order = (9 - priority) * 17592186044416 + call('INCR', P .. 'downlink:n')
     call('HSET', key(id), 'device', device, 'created', now, 'expires', expires, 'notbefore', notBefore, 'priority', priority,
-      'print', print, 'order', order, 'once', once, 'attempts', 0, unpack(fields))
+      'print', print, 'order', order, 'once', once, 'attempts', 0, 'registered', registered, unpack(fields))
     call('ZADD', list, 0, id)
     call('ZADD', of('all', device), 0, id)
     call('ZADD', of('open', device), order, id)
@@ -116,6 +138,8 @@ local rules = function(P, now, keep, most, cap)
         call('DEL', of('current', device), of('http', device))
         call('ZREM', of('queue', device), id)
         advance(device)
+      elseif removed(d) then
+        finish(id, device, 'CANCELLED', 'the device was removed')
       elseif d.channel ~= via and d.channel ~= 'any' or d.lease then
         return {}
       elseif d.expires <= now then
@@ -125,31 +149,37 @@ local rules = function(P, now, keep, most, cap)
         call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'via', via, 'tag', tag, 'handed', now)
         call('ZADD', due, now + lease, id)
         if via == 'http' then call('SET', of('last', device), tag .. ' ' .. id, 'PX', keep) end
-        return {id, tostring(attempt), call('HGET', key(id), 'pack')}
+        return {id, tostring(attempt), d.pack}
       end
     end
   end
 
-  -- again gives a repeated contact over HTTP what it got the first time. The attempt is 0 where there is nothing to settle.
-  function R.again(device, tag)
+  -- again gives a repeated contact over HTTP what it got the first time, and nothing else. Where the outcome of that is open
+  -- the repeat is an attempt of its own: the device may take either answer. The attempt is 0 where there is nothing to settle.
+  function R.again(device, tag, lease)
     local last = call('GET', of('last', device))
     local id = last and string.sub(last, 1, #tag + 1) == tag .. ' ' and string.sub(last, #tag + 2)
-    local pack = id and call('HGET', key(id), 'pack')
-    if not pack then return {} end
-    local d, attempt = read(id), 0
-    if d.state == 'EXECUTING' and call('HGET', key(id), 'tag') == tag and d.lease then attempt = d.attempts end
-    return {id, tostring(attempt), pack}
+    local d = id and read(id)
+    if not d or d.tag ~= tag or removed(d) then return {} end
+    if d.state == 'SUCCEEDED' or d.taken then return {id, '0', d.pack} end
+    if d.state ~= 'EXECUTING' or d.expires <= now then return {} end
+    local attempt = math.min(d.attempts + 1, most)
+    call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'handed', now)
+    call('ZADD', due, now + lease, id)
+    return {id, tostring(attempt), d.pack}
   end
 
   -- done tells the outcome of an attempt: 1 delivered, 0 not. wait is how many ms the device has to acknowledge, if it is to.
-  -- Returns 0 if the attempt is not under way any more.
+  -- That an earlier attempt was delivered, or that one was whose lease is over, is as good; that it was not means nothing.
+  -- Told again, it changes nothing. Returns 0 if it means nothing any more.
   function R.done(id, attempt, ok, cause, wait)
     local d = read(id)
-    if not d or d.state ~= 'EXECUTING' or not d.lease or d.attempts ~= attempt then return 0 end
+    if not d or d.state ~= 'EXECUTING' or d.taken or attempt > d.attempts then return 0 end
+    if not ok and (not d.lease or d.attempts ~= attempt) then return 0 end
     if not ok then
       back(id, d.device, d, cause)
     elseif d.ack then
-      call('HSET', key(id), 'lease', now + wait)
+      call('HSET', key(id), 'lease', now + wait, 'taken', 1)
       call('ZADD', due, now + wait, id)
       tell(id, d.device, 'EXECUTING', cause .. '; it waits for the device to acknowledge')
     else
@@ -177,29 +207,37 @@ local rules = function(P, now, keep, most, cap)
     return d.state == 'EXECUTING' and 'HANDED' or d.state
   end
 
-  local function forget(id, d)
-    local once = call('HGET', key(id), 'once')
-    if once ~= '' and call('GET', once) == id then call('DEL', once) end
+  -- forget leaves nothing of one, be it ever so damaged.
+  function R.forget(id)
+    local v = call('HMGET', key(id), 'once', 'device')
+    local once, device = v[1], v[2]
+    if once and once ~= '' and call('GET', once) == id then call('DEL', once) end
     call('DEL', key(id))
     call('ZREM', due, id)
     call('ZREM', list, id)
-    call('ZREM', of('all', d.device), id)
-    local last = call('GET', of('last', d.device))
-    if last and string.sub(last, -#id) == id then call('DEL', of('last', d.device)) end
+    if not device then return end
+    for _, kind in ipairs({'all', 'open', 'queue'}) do call('ZREM', of(kind, device), id) end
+    if call('GET', of('current', device)) == id then
+      call('DEL', of('current', device), of('http', device))
+      advance(device)
+    end
+    local last = call('GET', of('last', device))
+    if last and string.sub(last, -#id - 1) == ' ' .. id then call('DEL', of('last', device)) end
   end
 
   -- look does what the time demands of one.
   function R.look(id)
     local d = read(id)
     if not d then
-      call('ZREM', due, id)
-    elseif d.state ~= 'QUEUED' and d.state ~= 'EXECUTING' then
-      local since = tonumber(call('HGET', key(id), 'since'))
-      if since + keep <= now then forget(id, d) else call('ZADD', due, since + keep, id) end
-    elseif call('EXISTS', P .. 'device:' .. d.device) == 0 then
+      R.forget(id) -- outside hands were here
+    elseif not d.open then
+      if d.since + keep <= now then R.forget(id) else call('ZADD', due, d.since + keep, id) end
+    elseif removed(d) then
       finish(id, d.device, 'CANCELLED', 'the device was removed')
     elseif d.lease and d.lease > now then
       call('ZADD', due, d.lease, id)
+    elseif d.taken then
+      back(id, d.device, d, 'the device took attempt ' .. d.attempts .. ', and did not acknowledge it in time')
     elseif d.lease then
       back(id, d.device, d, 'nobody knows what became of attempt ' .. d.attempts)
     elseif d.expires <= now then
@@ -213,6 +251,13 @@ local rules = function(P, now, keep, most, cap)
     else
       call('ZADD', due, d.expires, id)
     end
+  end
+
+  -- lookAll does it of so many that are due. Returns how many there were, and when the next is due, '' for never.
+  function R.lookAll(count)
+    local ids = call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, count)
+    for _, id in ipairs(ids) do R.look(id) end
+    return {#ids, call('ZRANGE', due, 0, 0, 'WITHSCORES')[2] or ''}
   end
 
   -- The device is gone: so are its downlinks.

@@ -1,0 +1,103 @@
+-- Finds what the rules cannot have made, and mends it.
+--
+-- KEYS[1]  m2m:{p}:due:downlink; the others of the partition begin alike
+-- ARGV[1…4] as do.lua has them · 5 "1" to mend · 6… in turn: of what kind, and its name: "downlink" an id · "device" a device ·
+--          "once" a whole key
+-- Returns  in turn: the kind, the name, and in words what is wrong with it
+--
+-- What is wrong with the time is mended by looking now.
+local P, now, keep = string.sub(KEYS[1], 1, -13), tonumber(ARGV[1]), tonumber(ARGV[2])
+local R = rules(P, now, keep, tonumber(ARGV[3]), tonumber(ARGV[4]))
+local call, due, list, key, of = redis.call, KEYS[1], P .. 'downlink:all', R.key, R.of
+local faults = {}
+local kind, name
+
+-- wrong notes a fault; it is to be mended if it returns true.
+local function wrong(what)
+  for _, word in ipairs({kind, name, what}) do faults[#faults + 1] = word end
+  return ARGV[5] == '1'
+end
+
+local function member(set, id, score, what)
+  local has = call('ZSCORE', set, id)
+  if score and not has and wrong('it is not in ' .. what) then call('ZADD', set, score, id) end
+  if not score and has and wrong('it is in ' .. what) then call('ZREM', set, id) end
+end
+
+-- latest is when a downlink is to be looked at, at the latest.
+local function latest(id, d)
+  if not d.open then return d.since + keep end
+  if d.lease then return d.lease end
+  if d.state == 'QUEUED' and not call('ZSCORE', of('queue', d.device), id) then return math.min(d.notbefore, d.expires) end
+  return d.expires
+end
+
+local function executing(id, d)
+  local current = call('GET', of('current', d.device))
+  if current == id then return end
+  local c = current and R.read(current)
+  if c and c.state == 'EXECUTING' and c.device == d.device then
+    if wrong('it is EXECUTING beside ' .. current) then R.tell(id, d.device, 'QUEUED', 'mended: another one was EXECUTING beside it') end
+  elseif wrong('it is EXECUTING, and not current') then
+    call('SET', of('current', d.device), id)
+    call('DEL', of('http', d.device))
+    if d.channel == 'http' or d.channel == 'any' then call('SET', of('http', d.device), id) end
+  end
+end
+
+local function downlink(id)
+  local d = R.read(id)
+  if not d then
+    local what = call('EXISTS', key(id)) == 1 and 'it is damaged' or 'it is a member without data'
+    if wrong(what) then R.forget(id) end
+    return
+  end
+  member(list, id, 0, 'the list of all')
+  member(of('all', d.device), id, 0, "its device's list")
+  member(of('open', d.device), id, d.open and d.order, "its device's list of open ones")
+  if d.state ~= 'QUEUED' then member(of('queue', d.device), id, d.open and d.order, 'the queue') end
+  if d.state == 'EXECUTING' then executing(id, d) end
+  local at = tonumber(call('ZSCORE', due, id) or '')
+  if not at and wrong('it is not in due:downlink') then call('ZADD', due, now, id) end
+  if at and at > latest(id, d) and wrong('it is due later than it must') then call('ZADD', due, now, id) end
+end
+
+-- strangers are members of a device's set that are none of its downlinks.
+local function strangers(device, set)
+  for _, id in ipairs(call('ZRANGE', of(set, device), 0, -1)) do
+    local d = R.read(id)
+    if (not d or d.device ~= device) and wrong(id .. ' in ' .. set .. ' is none of its downlinks') then call('ZREM', of(set, device), id) end
+  end
+end
+
+local function device(id)
+  strangers(id, 'all')
+  strangers(id, 'open')
+  strangers(id, 'queue')
+  local current = call('GET', of('current', id))
+  local c = current and R.read(current)
+  if current and not (c and c.device == id and c.state == 'EXECUTING') then
+    if wrong('current is ' .. current .. ', which is not EXECUTING') then call('DEL', of('current', id)) end
+    current, c = nil, nil
+  end
+  local http = call('GET', of('http', id)) or nil
+  local want = c and (c.channel == 'http' or c.channel == 'any') and current or nil
+  if http ~= want and wrong('http is not as current') then
+    if want then call('SET', of('http', id), want) else call('DEL', of('http', id)) end
+  end
+  if not current and call('ZCARD', of('queue', id)) > 0 and wrong('its queue waits, and none is EXECUTING') then R.advance(id) end
+  local last = call('GET', of('last', id))
+  if last and call('EXISTS', key(string.match(last, '[^ ]*$'))) == 0 and wrong('last is of no downlink') then call('DEL', of('last', id)) end
+end
+
+local function once(whole)
+  local id = call('GET', whole)
+  if id and call('HGET', key(id), 'once') ~= whole and wrong('it is of no downlink') then call('DEL', whole) end
+end
+
+local inspect = {downlink = downlink, device = device, once = once}
+for i = 6, #ARGV, 2 do
+  kind, name = ARGV[i], ARGV[i + 1]
+  inspect[kind](name)
+end
+return faults
