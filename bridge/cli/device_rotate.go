@@ -75,6 +75,6 @@ func (c *DeviceRevoke) Run(env *Env) error {
 	if err != nil || c.JSON {
 		return printJSON(env.Stdout, text, err)
 	}
-	_, err = fmt.Fprintf(env.Stdout, "revoked; %s has %d secrets\n", d.ID, d.Secrets)
+	_, err = fmt.Fprintf(env.Stdout, "revoked; secrets that %s has left: %d\n", d.ID, d.Secrets)
 	return err
 }

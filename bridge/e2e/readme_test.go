@@ -19,7 +19,7 @@ func TestREADME(t *testing.T) {
 	s.confide(secret, "the device's secret")
 	r := &readme{s: s, n: n, dir: t.TempDir(), swap: []string{
 		"localhost:8080", n.addr("http"), "localhost:8081", n.addr("api"), "-p 1883", "-h 127.0.0.1 -p " + n.port("mqtt"),
-		"redis-cli ", "redis-cli -p " + portOf(s.redis.Addr) + " ", "--for 30s", "--for 2s",
+		"redis-cli ", "redis-cli -p " + portOf(s.redis.Addr) + " ", "app add dashboard ", "app add dashboard-2 ", "--for 30s", "--for 2s",
 	}}
 	if err := os.Symlink(program(t), filepath.Join(r.dir, "m2mbridge")); err != nil {
 		t.Fatal(err)
@@ -68,6 +68,7 @@ func TestREADME(t *testing.T) {
 	if out := r.run(pages); !strings.Contains(out, `"temperature"`) || !strings.Contains(out, `"via":"mqtt"`) {
 		t.Errorf("%s\nsaid\n%s", pages, out)
 	}
+	r.manage()
 	explain := r.blocks("Find out why a token does not match")[0]
 	wrong := strings.ReplaceAll(explain, "4f39858b…", strings.Repeat("0a", 32))
 	if out := r.run("body='[]'\n{\n" + wrong + "} || echo exit code $?"); !strings.Contains(out, "exit code 1") || strings.Count(out, "\n") < 3 {
@@ -77,6 +78,32 @@ func TestREADME(t *testing.T) {
 	if out := r.run(sim); !strings.Contains(out, "accepted") || strings.Contains(out, "failed") {
 		t.Errorf("%s\nsaid\n%s", sim, out)
 	}
+}
+
+// manage runs what operators and backend engineers are told of downlinks, fleets,
+// apps and traces.
+func (r *readme) manage() {
+	r.s.Helper()
+	wants := func(commands string, texts ...string) {
+		r.s.Helper()
+		out := r.run(commands)
+		for _, text := range texts {
+			if !strings.Contains(out, text) {
+				r.s.Errorf("%s\nsaid\n%s\nwithout %q", commands, out, text)
+			}
+		}
+	}
+	wants(r.blocks("Send to a device")[0], `"channel":"any"`, "EXECUTING", "QUEUED", "uplink over HTTP")
+	fleet := "id,name,labels\nIMEI:356726104408422,Pump 6,site=depot\nIMEI:490154203237518,Pump 7,site=depot\n"
+	if err := os.WriteFile(filepath.Join(r.dir, "fleet.csv"), []byte(fleet), 0o600); err != nil {
+		r.s.Fatal(err)
+	}
+	wants(r.blocks("Manage a fleet")[0], "Pump 6", "temperature", "changed IMEI:356726104408422", "it is never shown again")
+	wants(r.blocks("Manage apps")[0], "added dashboard-2", "key m2m_")
+	follow, last := cutLine(r.s.T, r.blocks("Find out what became of a message")[0], "--last")
+	wants(last, "verdict", "stored")
+	live := r.follow(follow)
+	live.eventually("received", 1)
 }
 
 // readme is the commands of the README, run in a directory of their own.
