@@ -344,12 +344,46 @@ func TestBrokenImportHasNoLastLine(t *testing.T) {
 	body, w := io.Pipe()
 	ended := make(chan imported, 1)
 	go func() { ended <- a.importFrom(out, "", typeNDJSON, body) }()
-	fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei1)
+	for i := range importBatch {
+		fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(i))
+	}
+	for a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch-1), "").status != 200 {
+		// until the first batch is stored; call has a limit
+	}
 	a.want(204, adminKey, "DELETE", "/v1/apps/soon-gone", "", nil)
+	fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(importBatch))
 	w.Close()
 	if got := <-ended; got.total.Done || !strings.Contains(got.last, "has ended") {
 		t.Errorf("%+v", got)
 	}
+	a.expect(a.call(adminKey, "GET", "/v1/devices/"+imei(0), ""), 200)
+	a.expect(a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch), ""), 404)
+}
+
+// One that breaks off in its first batch is refused as other requests are.
+func TestImportThatNeverBegan(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	key := a.app("soon-gone", "device.write")
+	body, w := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", a.url+"/v1/devices/import", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Authorization": {"Bearer " + key}, "Content-Type": {typeNDJSON}}
+	go func() {
+		fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei1)
+		a.want(204, adminKey, "DELETE", "/v1/apps/soon-gone", "", nil)
+		w.Close()
+	}()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 403 || !contains(text, "has ended") {
+		t.Errorf("%d %s, %v", resp.StatusCode, text, err)
+	}
+	a.expect(a.call(adminKey, "GET", "/v1/devices/"+imei1, ""), 404)
 }
 
 // manyRows are n devices, which nobody holds in memory.
