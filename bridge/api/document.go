@@ -123,7 +123,7 @@ func finish(doc *huma.OpenAPI) {
 		if len(op.Security) > 0 {
 			common = keyed
 		}
-		conditional(op)
+		underConditions(op)
 		for status, r := range op.Responses {
 			all, ok := common[status]
 			if !ok {
@@ -143,10 +143,10 @@ func finish(doc *huma.OpenAPI) {
 	}
 }
 
-// conditional says of an operation's answers what huma does not know: 304 has
+// underConditions says of an operation's answers what huma does not know: 304 has
 // the ETag and no body, and a PUT that creates answers as one that replaces, and
 // where to find it.
-func conditional(op *huma.Operation) {
+func underConditions(op *huma.Operation) {
 	ok := op.Responses["200"]
 	if same := op.Responses["304"]; same != nil {
 		same.Content, same.Headers = nil, map[string]*huma.Param{"ETag": ok.Headers["ETag"]}

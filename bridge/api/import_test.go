@@ -324,7 +324,7 @@ func TestImportAnswersAsItReads(t *testing.T) {
 		}
 		fmt.Fprintln(w, "x") // so that the batch before is on its way
 	}
-	got := a.call(adminKey, "POST", "/v1/devices/import", "x", "Content-Type", typeCSV)
+	got := a.call(adminKey, "POST", "/v1/devices/import", "x")
 	a.expect(got, 415) // call says that it is JSON
 	got = a.call(adminKey, "POST", "/v1/devices/import?format=csv", "id")
 	a.expect(got, 503)
@@ -347,8 +347,10 @@ func TestBrokenImportHasNoLastLine(t *testing.T) {
 	for i := range importBatch {
 		fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(i))
 	}
-	for a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch-1), "").status != 200 {
-		// until the first batch is stored; call has a limit
+	for deadline := time.Now().Add(10 * time.Second); a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch-1), "").status != 200; {
+		if time.Now().After(deadline) {
+			t.Fatal("the first batch is not stored")
+		}
 	}
 	a.want(204, adminKey, "DELETE", "/v1/apps/soon-gone", "", nil)
 	fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(importBatch))
