@@ -219,7 +219,7 @@ func (a *testAPI) entries() {
 	a.add(uplinks, uuid1, "via", "mqtt", "token", "", "pack", `[]`, "raw", "\xff", "unsigned", "1")
 	a.add(rejects, imei1, "via", "http", "reason", "wrong-token", "detail", "d", "remote", "192.0.2.1:1", "body", "\x00[")
 	a.add(rejects, "", "via", "", "reason", "suppressed", "detail", "", "remote", "", "body", "")
-	a.add(events, imei1, "kind", "presence", "id", "", "state", "online")
+	a.add(events, imei1, "kind", "presence", "id", "", "state", "online", "cause", "connected", "via", "mqtt")
 	a.add(events, "", "app", "ui", "kind", "gap", "id", "ui/a", "state", "missed", "cause", "c")
 }
 
