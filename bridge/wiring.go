@@ -40,6 +40,7 @@ func (b *Bridge) uplinkConfig(keys auth.Keyspace, metrics prometheus.Registerer)
 			b.fanout.Committed(done)
 			b.presence.Committed(done)
 		},
+		Newest: func(p int) string { return b.fanout.Newest(p) },
 	}
 }
 

@@ -42,10 +42,10 @@ func (a *API) require(scopes ...auth.Scope) func(huma.Context, func(huma.Context
 			a.challenge(ctx, `Bearer realm="m2mbridge", error="invalid_token"`, "no app has this key")
 		case err != nil:
 			a.writeProblem(ctx, a.problem(ctx.Context(), err))
+		case !a.limits.admit(ctx, app): // before its scopes: what is refused costs too
+			a.writeProblem(ctx, tooMany(app))
 		case !hasAny(app, scopes):
 			a.writeProblem(ctx, lacks(app, scopes[0]))
-		case !a.limits.admit(ctx, app):
-			a.writeProblem(ctx, tooMany(app))
 		default:
 			next(huma.WithValue(ctx, callerKey{}, caller{app, key}))
 		}

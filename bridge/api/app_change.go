@@ -12,7 +12,7 @@ import (
 
 func (a *API) addAppChanges() {
 	admin, tags := []auth.Scope{auth.ScopeAdmin}, []string{"apps"}
-	refusals := []int{http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed}
+	refusals := []int{http.StatusNotFound, http.StatusPreconditionFailed}
 	register(a, huma.Operation{
 		OperationID: "patch-app", Method: http.MethodPatch, Path: "/v1/apps/{name}", Summary: "Change an app",
 		Description: "A merge patch (RFC 7396). It holds from the next request and the next message on, and its MQTT sessions get what they still may.",
@@ -22,7 +22,7 @@ func (a *API) addAppChanges() {
 	register(a, huma.Operation{
 		OperationID: "put-app", Method: http.MethodPut, Path: "/v1/apps/{name}", Summary: "Replace or create an app",
 		Description: "Its key stays; an app that is created gets one, which is returned this once. If-None-Match: * only creates, If-Match only replaces.",
-		Tags:        tags, Errors: refusals, Responses: map[string]*huma.Response{"201": {Description: "Created"}},
+		Tags:        tags, Errors: []int{http.StatusPreconditionFailed}, Responses: map[string]*huma.Response{"201": {Description: "Created"}},
 	}, admin, a.putApp)
 	register(a, huma.Operation{
 		OperationID: "rotate-app-key", Method: http.MethodPost, Path: "/v1/apps/{name}/key", Summary: "Give an app a new key",
@@ -73,19 +73,30 @@ func (a *API) putApp(ctx context.Context, in *putAppInput) (*putApp, error) {
 		return nil, invalid("body.name", "it is not the app of the path", in.Body.Name)
 	}
 	app := in.Body.app(in.Name)
-	if in.IfNoneMatch == "" {
-		out, err := a.replaceApp(ctx, in, &app)
-		if !errors.Is(err, auth.ErrUnknown) {
+	for {
+		if in.IfNoneMatch == "" {
+			out, err := a.replaceApp(ctx, in, &app)
+			if !errors.Is(err, auth.ErrUnknown) {
+				return out, err
+			}
+			if in.IfMatch.IfMatch != "" {
+				return nil, auth.ErrRevision
+			}
+		}
+		out, err := a.putNewApp(ctx, app)
+		switch {
+		case !errors.Is(err, auth.ErrExists):
 			return out, err
-		}
-		if in.IfMatch.IfMatch != "" {
+		case in.IfNoneMatch != "":
 			return nil, auth.ErrRevision
-		}
+		case ctx.Err() != nil:
+			return nil, err
+		} // it was made by another meanwhile
 	}
+}
+
+func (a *API) putNewApp(ctx context.Context, app auth.App) (*putApp, error) {
 	stored, key, err := a.registry.PutApp(ctx, app, auth.Create)
-	if errors.Is(err, auth.ErrExists) && in.IfNoneMatch != "" {
-		return nil, auth.ErrRevision
-	}
 	if err != nil {
 		return nil, err
 	}

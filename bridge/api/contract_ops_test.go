@@ -3,12 +3,14 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -74,6 +76,66 @@ var goodAndBad = []asked{
 	{"reference", "/docs", "", 200},
 }
 
+// conditional are requests with a header more, after the others: with conditions,
+// or bodies of other types. ETAG is the last that an answer had.
+var conditional = []struct {
+	op, path, body string
+	status         int
+	header, value  string
+}{
+	{"put-device", "/v1/devices/" + imei1, `{}`, 412, "If-Match", `"none"`},
+	{"put-device", "/v1/devices/" + imei1, `{}`, 412, "If-Match", `*`},
+	{"put-device", "/v1/devices/" + imei1, `{}`, 201, "If-None-Match", `*`},
+	{"put-device", "/v1/devices/" + imei1, `{}`, 412, "If-None-Match", `*`},
+	{"put-device", "/v1/devices/" + imei1, `{"name":"n","labels":{"a":"b"}}`, 200, "If-Match", `*`},
+	{"put-device", "/v1/devices/" + imei1, `{"id":"` + imei2 + `"}`, 422, "If-Match", `*`},
+	{"put-device", "/v1/devices/x", `{}`, 422, "If-Match", `*`},
+	{"get-device", "/v1/devices/" + imei1, "", 304, "If-None-Match", `"x", W/ETAG`},
+	{"get-device", "/v1/devices/" + imei1, "", 304, "If-None-Match", `*`},
+	{"get-device", "/v1/devices/" + imei1, "", 200, "If-None-Match", `W/"none"`},
+	{"patch-device", "/v1/devices/" + imei1, `{"name":null,"labels":{"a":null,"c":"d"}}`, 200, "Content-Type", mergePatch},
+	{"patch-device", "/v1/devices/" + imei1, `{"name":"n"}`, 200, "Content-Type", "application/json"},
+	{"patch-device", "/v1/devices/" + imei1, `{"name":"n"}`, 412, "If-Match", `"none"`},
+	{"patch-device", "/v1/devices/" + imei1, `{"msisdn":"x"}`, 422, "If-Match", `*`},
+	{"patch-device", "/v1/devices/" + imei2, `{"name":"n"}`, 404, "If-Match", `*`},
+	{"list-devices", "/v1/devices?id=IMEI&name=N&label=c%3Dd&disabled=false&sort=-modifiedAt", "", 200, "Accept", "*/*"},
+	{"rotate-secret", "/v1/devices/" + imei1 + "/secrets", `{"after":10}`, 201, "If-Match", `*`},
+	{"rotate-secret", "/v1/devices/" + imei1 + "/secrets", `{"secret":"` + secretOf(imei1) + `"}`, 412, "If-Match", `"none"`},
+	{"rotate-secret", "/v1/devices/" + imei1 + "/secrets", `{"window":"x"}`, 422, "If-Match", `*`},
+	{"rotate-secret", "/v1/devices/" + imei2 + "/secrets", `{}`, 404, "If-Match", `*`},
+	{"revoke-secret", "/v1/devices/" + imei1 + "/secrets/old", "", 412, "If-Match", `"none"`},
+	{"revoke-secret", "/v1/devices/" + imei1 + "/secrets/old", "", 200, "If-Match", `*`},
+	{"revoke-secret", "/v1/devices/" + imei1 + "/secrets/old", "", 404, "If-Match", `*`},
+	{"import-devices", "/v1/devices/import?generateSecrets=true", `{"id":"` + uuid1 + `"}`, 200, "Content-Type", typeNDJSON},
+	{"import-devices", "/v1/devices/import?dryRun=true&skipFaults=true", "{\n[]\n" + `{"x":1}`, 200, "Content-Type", typeNDJSON},
+	{"import-devices", "/v1/devices/import", "id;name\n" + uuid1 + ";n", 200, "Content-Type", typeCSV + "; charset=utf-8"},
+	{"import-devices", "/v1/devices/import?window=x", "id", 422, "Content-Type", typeCSV},
+	{"export-devices", "/v1/devices/export", "", 200, "Accept", typeNDJSON},
+	{"export-devices", "/v1/devices/export?format=csv&label=c", "", 200, "Accept", "*/*"},
+	{"get-device", "/v1/devices/" + imei1, "", 200, "Accept", "*/*"},
+	{"delete-device", "/v1/devices/" + imei1, "", 412, "If-Match", `W/ETAG`},
+	{"delete-device", "/v1/devices/" + imei1, "", 204, "If-Match", `"none", ETAG`},
+
+	{"put-app", "/v1/apps/contract", `{"scopes":["uplink.read"]}`, 412, "If-Match", `*`},
+	{"put-app", "/v1/apps/contract", `{"scopes":["uplink.read"]}`, 201, "If-None-Match", `*`},
+	{"put-app", "/v1/apps/contract", `{"scopes":["uplink.read"]}`, 412, "If-None-Match", `*`},
+	{"put-app", "/v1/apps/contract", `{"scopes":["uplink.read"],"limits":{"requests":1.5}}`, 200, "If-Match", `*`},
+	{"put-app", "/v1/apps/contract", `{"scopes":["uplink.read"],"name":"other"}`, 422, "If-Match", `*`},
+	{"get-app", "/v1/apps/contract", "", 304, "If-None-Match", `*`},
+	{"patch-app", "/v1/apps/contract", `{"limits":null,"devices":["` + imei1 + `"]}`, 200, "Content-Type", mergePatch},
+	{"patch-app", "/v1/apps/contract", `{"devices":["x"]}`, 422, "If-Match", `*`},
+	{"patch-app", "/v1/apps/contract", `{"devices":null}`, 412, "If-Match", `"none"`},
+	{"patch-app", "/v1/apps/nobody", `{"devices":null}`, 404, "If-Match", `*`},
+	{"rotate-app-key", "/v1/apps/contract/key", `{"window":"1h"}`, 201, "If-Match", `*`},
+	{"rotate-app-key", "/v1/apps/contract/key", "", 201, "Accept", "*/*"},
+	{"rotate-app-key", "/v1/apps/contract/key", `{}`, 412, "If-Match", `"none"`},
+	{"delete-app", "/v1/apps/contract", "", 412, "If-Match", `"none"`},
+	{"delete-app", "/v1/apps/contract", "", 204, "If-Match", `*`},
+
+	{"trace", "/v1/trace?device=" + imei2, "", 200, "Accept", "*/*"},
+	{"trace", "/v1/trace", "", 422, "Accept", "*/*"},
+}
+
 // TestContract holds the served OpenAPI document against what the server does:
 // each operation is asked well and badly, and answers nothing that the document
 // does not say: no status, type, header or name. What the document says must
@@ -85,10 +147,18 @@ func TestContract(t *testing.T) {
 	a.session("ui", "a/b")
 	lacking, narrow := a.app("lacking", "downlink.write"), a.app("narrow", "device.write device.read uplink.read reject.read", imei2)
 	a.entries()
+	c.slow = a.limitedApp("slow")
+	c.try(c.operation("list-devices"), http.StatusOK, c.slow, "/v1/devices", "")
 	c.bad(lacking)
 	for _, r := range goodAndBad {
 		c.try(c.operation(r.op), r.status, adminKey, r.path, r.body)
 	}
+	var etag string
+	for _, r := range conditional {
+		got := c.try(c.operation(r.op), r.status, adminKey, r.path, r.body, r.header, strings.ReplaceAll(r.value, "ETAG", etag))
+		etag = cmp.Or(got.header.Get("ETag"), etag)
+	}
+	c.withoutTrace()
 	c.try(c.operation("create-device"), http.StatusForbidden, narrow, "/v1/devices", `{"id":"`+imei1+`"}`)
 	c.try(c.operation("list-uplinks"), http.StatusForbidden, narrow, "/v1/uplinks?device="+imei1, "")
 	c.try(c.operation("list-devices"), http.StatusOK, adminKey, "/v1/devices", "", "Accept", "application/xml") // there is only JSON
@@ -96,7 +166,7 @@ func TestContract(t *testing.T) {
 	a.redis.Kill()
 	for _, op := range c.operations() {
 		if op.Responses["503"].Headers != nil {
-			c.try(op, http.StatusServiceUnavailable, adminKey, op.sample(), goodBodies[op.OperationID])
+			c.try(op, http.StatusServiceUnavailable, adminKey, op.sample(), goodBodies[op.OperationID], "Content-Type", op.media())
 		}
 	}
 	c.complete()
@@ -110,10 +180,37 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// goodBodies are for when Redis is gone.
+// limitedApp is an app that may make one request, and no other for a while.
+func (a *testAPI) limitedApp(name string) string {
+	a.t.Helper()
+	key := a.app(name, "admin")
+	a.expect(a.patch(adminKey, "/v1/apps/"+name, `{"limits":{"requests":0.001}}`), http.StatusOK)
+	return key
+}
+
+// withoutTrace asks a bridge that keeps no steps for some.
+func (c *contract) withoutTrace() {
+	c.t.Helper()
+	api, err := New(Config{Registry: c.api.registry, Client: c.api.client, Keys: c.api.keys})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	server := httptest.NewServer(api.Handler())
+	defer server.Close()
+	whole := c.api
+	bare := *whole
+	bare.url, c.api = server.URL, &bare
+	c.try(c.operation("trace"), http.StatusNotFound, adminKey, "/v1/trace?device="+imei2, "")
+	c.try(c.operation("live"), http.StatusNotFound, adminKey, "/v1/live?kind=steps&device="+imei2, "")
+	c.api = whole
+}
+
+// goodBodies are for when something else is bad: Redis is gone, or a parameter.
 var goodBodies = map[string]string{
 	"create-device": `{"id":"` + imei2 + `"}`, "create-app": `{"name":"more","scopes":["admin"]}`,
-	"explain": `{"body":"W10=","token":"00","device":"` + imei2 + `"}`,
+	"explain":    `{"body":"W10=","token":"00","device":"` + imei2 + `"}`,
+	"put-device": `{}`, "patch-device": `{"name":"n"}`, "rotate-secret": `{}`, "import-devices": `{"id":"` + imei2 + `","unsigned":true}`,
+	"put-app": `{"scopes":["admin"]}`, "patch-app": `{"scopes":["admin"]}`, "rotate-app-key": `{}`,
 }
 
 // entries puts some of each kind into the streams, whole and bare.
@@ -122,7 +219,7 @@ func (a *testAPI) entries() {
 	a.add(uplinks, uuid1, "via", "mqtt", "token", "", "pack", `[]`, "raw", "\xff", "unsigned", "1")
 	a.add(rejects, imei1, "via", "http", "reason", "wrong-token", "detail", "d", "remote", "192.0.2.1:1", "body", "\x00[")
 	a.add(rejects, "", "via", "", "reason", "suppressed", "detail", "", "remote", "", "body", "")
-	a.add(events, imei1, "kind", "presence", "id", "", "state", "online")
+	a.add(events, imei1, "kind", "presence", "id", "", "state", "online", "cause", "connected", "via", "mqtt")
 	a.add(events, "", "app", "ui", "kind", "gap", "id", "ui/a", "state", "missed", "cause", "c")
 }
 
@@ -141,6 +238,7 @@ func (c *contract) live() {
 		types[m.event] = true
 	}
 	l.cancel()
+	c.step()
 	// A client that starts before what was trimmed is told of a gap.
 	key := c.api.keys.Key(0, string(uplinks))
 	first := c.api.uplink(imei1, 2)
@@ -153,6 +251,23 @@ func (c *contract) live() {
 	defer l.cancel()
 	m, _ := l.next()
 	if m.event != "gap" {
+		c.t.Errorf("got %v", m)
+	}
+	c.event(m)
+}
+
+// step reads a step of a device, live and from what is kept.
+func (c *contract) step() {
+	c.api.listening()
+	c.api.message(imei1, "1700000000000-1")
+	op := c.operation("trace")
+	if got := c.try(op, http.StatusOK, adminKey, "/v1/trace?device="+imei1, ""); !contains(got.body, "1700000000000-1") {
+		c.t.Errorf("no steps in %s", got.body)
+	}
+	l := c.api.live(adminKey, "?kind=steps&device="+imei1, "")
+	defer l.cancel()
+	m, _ := l.next()
+	if m.event != typeStep {
 		c.t.Errorf("got %v", m)
 	}
 	c.event(m)
@@ -229,8 +344,8 @@ func TestSlowBody(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nX-Request-Id: contract-%s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
-				op.method, op.sample(), op.OperationID, adminKey)
+			fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nX-Request-Id: contract-%s\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n{",
+				op.method, op.sample(), op.OperationID, adminKey, op.media())
 			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {

@@ -22,10 +22,16 @@ const (
 	typeMetrics  = "text/plain"
 )
 
+// ownBody marks, as BodyReadTimeout, an operation that reads its body itself, of
+// whatever size it is.
+const ownBody = -1
+
 // errorsOf adds to an operation's own errors those that any of its sort may have.
 func errorsOf(op *huma.Operation) []int {
 	list := append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable)
-	if op.Method == http.MethodPost || op.Method == http.MethodPut || op.Method == http.MethodPatch {
+	if op.BodyReadTimeout == ownBody {
+		list = append(list, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusUnsupportedMediaType)
+	} else if op.Method == http.MethodPost || op.Method == http.MethodPut || op.Method == http.MethodPatch {
 		list = append(list, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
 	slices.Sort(list)
@@ -108,9 +114,16 @@ func finish(doc *huma.OpenAPI) {
 		"X-Request-Id":     {Description: "The request's id, as the bridge's log has it: the client's own where it is 1 to 64 of A-Z a-z 0-9 - _ . and else a new one", Schema: text},
 		"Retry-After":      {Description: "Seconds to wait before another try", Schema: &huma.Schema{Type: huma.TypeInteger}},
 		"WWW-Authenticate": {Description: "RFC 6750 §3", Schema: text},
+		"RateLimit":        {Description: "For an app with a limit: r requests are left, and in t seconds it has all of them again", Schema: text},
+		"RateLimit-Policy": {Description: "For an app with a limit: it may make q requests in w seconds", Schema: text},
 	}
-	common := headersOf()
+	public, keyed := headersOf(), headersOf("RateLimit", "RateLimit-Policy")
 	eachOperation(doc, func(op *huma.Operation) {
+		common := public
+		if len(op.Security) > 0 {
+			common = keyed
+		}
+		underConditions(op)
 		for status, r := range op.Responses {
 			all, ok := common[status]
 			if !ok {
@@ -130,8 +143,23 @@ func finish(doc *huma.OpenAPI) {
 	}
 }
 
+// underConditions says of an operation's answers what huma does not know: 304 has
+// the ETag and no body, and a PUT that creates answers as one that replaces, and
+// where to find it.
+func underConditions(op *huma.Operation) {
+	ok := op.Responses["200"]
+	if same := op.Responses["304"]; same != nil {
+		same.Content, same.Headers = nil, map[string]*huma.Param{"ETag": ok.Headers["ETag"]}
+	}
+	if created := op.Responses["201"]; created != nil && ok != nil {
+		created.Content, created.Headers = ok.Content, maps.Clone(ok.Headers)
+		delete(ok.Headers, "Location")
+	}
+}
+
 // headersOf are the headers of all answers with a status; of any other: "".
-func headersOf() map[string]map[string]*huma.Param {
+// Those given are of all that were let through.
+func headersOf(admitted ...string) map[string]map[string]*huma.Param {
 	refer := func(names ...string) map[string]*huma.Param {
 		all := map[string]*huma.Param{}
 		for _, name := range append(names, "X-Request-Id") {
@@ -140,7 +168,8 @@ func headersOf() map[string]map[string]*huma.Param {
 		return all
 	}
 	return map[string]map[string]*huma.Param{
-		"": refer(), "401": refer("WWW-Authenticate"), "429": refer("Retry-After"), "503": refer("Retry-After"),
+		"": refer(admitted...), "401": refer("WWW-Authenticate"),
+		"429": refer(append([]string{"Retry-After"}, admitted...)...), "503": refer(append([]string{"Retry-After"}, admitted...)...),
 	}
 }
 

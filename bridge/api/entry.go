@@ -75,6 +75,7 @@ type Event struct {
 	App     string    `json:"app,omitempty" doc:"The app whose session it is about"`
 	At      time.Time `json:"at"`
 	Kind    string    `json:"kind" doc:"downlink, sms, presence, gap or session" example:"downlink"`
+	Via     string    `json:"via,omitempty" doc:"Of presence: how the device is online, or was last" example:"mqtt"`
 	Subject string    `json:"subject,omitempty" doc:"Id of the downlink, SMS or session"`
 	State   string    `json:"state" example:"SUCCEEDED"`
 	Cause   string    `json:"cause,omitempty"`
@@ -109,7 +110,7 @@ func newReject(e *stream.Entry) Reject {
 func newEvent(e *stream.Entry) Event {
 	text := e.Fields.Text
 	return Event{
-		ID: e.ID.String(), Device: text("device"), App: text("app"), At: e.At(), Kind: text("kind"),
+		ID: e.ID.String(), Device: text("device"), App: text("app"), At: e.At(), Kind: text("kind"), Via: text("via"),
 		Subject: text("id"), State: text("state"), Cause: text("cause"),
 	}
 }

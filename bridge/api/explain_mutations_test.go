@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf16"
 
 	"m2mbridge/auth"
@@ -234,15 +235,56 @@ func TestExplainOtherDevices(t *testing.T) {
 	}
 }
 
+// A secret that was rotated away is named, whether at once or by its window; one
+// within its window is as good as the new one.
+func TestExplainRotatedSecrets(t *testing.T) {
+	a := startExplain(t, func(c *Config) {
+		c.PastSecrets = func(ctx context.Context, id auth.DeviceID) ([]string, error) { return c.Registry.PastSecrets(ctx, id) }
+	})
+	reader := a.app("reader", "device.read", imei1)
+	explained := func(secret, codes string) {
+		t.Helper()
+		if got, raw := a.explained(reader, goodBody, tokenOf(goodBody, secret), ""); got.codes != codes || got.match != (codes == "") {
+			t.Errorf("got %s, want %q", raw, codes)
+		}
+	}
+	rotate := func(secret string, window time.Duration) {
+		t.Helper()
+		if _, _, err := a.registry.Rotate(t.Context(), imei1, auth.AnyRevision, auth.Rotation{Secret: secret, Window: window}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	explained(oldSecret, "unexplained")
+	rotate(oldSecret, time.Hour)
+	explained(goodSecret, "")
+	explained(oldSecret, "")
+	rotate(nextSecret, 0) // which ends the one before it and that before
+	explained(nextSecret, "")
+	explained(oldSecret, "secret-retired")
+	explained(goodSecret, "secret-retired")
+
+	const brief = 50 * time.Millisecond
+	rotate(oldSecret, brief)
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
+		if d, err := a.registry.GetDevice(t.Context(), imei1); err != nil || time.Now().After(deadline) {
+			t.Fatalf("the window does not end: %v", err)
+		} else if d.Secrets == 1 {
+			break
+		}
+	}
+	explained(nextSecret, "secret-retired")
+	explained(oldSecret, "")
+}
+
 // startExplain has the devices that the tests speak of.
-func startExplain(t *testing.T) *testAPI {
+func startExplain(t *testing.T, options ...option) *testAPI {
 	past := func(_ context.Context, id auth.DeviceID) ([]string, error) {
 		if id == imei1 {
 			return []string{oldSecret}, nil
 		}
 		return nil, nil
 	}
-	a := start(t, redistest.Start(t), func(c *Config) { c.PastSecrets = past })
+	a := start(t, redistest.Start(t), append([]option{func(c *Config) { c.PastSecrets = past }}, options...)...)
 	for id, secret := range map[string]string{imei1: goodSecret, imei2: nextSecret} {
 		a.want(http.StatusCreated, adminKey, "POST", "/v1/devices", `{"id":"`+id+`","secret":"`+secret+`"}`, nil)
 	}

@@ -25,6 +25,7 @@ func (a *API) addExport() {
 			"In CSV a ' stands before texts that a spreadsheet would take for a formula; an import takes it off again.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The devices", Content: map[string]*huma.MediaType{typeNDJSON: text, typeCSV: text},
+			Headers: map[string]*huma.Param{"Content-Disposition": {Description: "A name for the file", Schema: &huma.Schema{Type: huma.TypeString}}},
 		}},
 	}, []auth.Scope{auth.ScopeDeviceRead}, a.exportDevices)
 }
@@ -48,8 +49,13 @@ func (a *API) exportDevices(_ context.Context, in *exportParams) (*huma.StreamRe
 		if r.Method == http.MethodHead {
 			return
 		}
-		out := newExportWriter(in.Format, w)
-		if err := a.export(r.Context(), callerOf(hc.Context()).app, in.query(), out); err != nil {
+		lines := newNDJSONWriter(w)
+		if err := a.export(r.Context(), callerOf(hc.Context()).app, in.query(), newExportWriter(in.Format, lines)); err != nil {
+			if !lines.begun() {
+				w.Header().Del("Content-Disposition")
+				a.writeProblem(hc, a.problem(r.Context(), err))
+				return
+			}
 			a.log.Warn("export cut short", "request", requestID(r.Context()), "error", err)
 			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 		}
@@ -86,8 +92,7 @@ func (a *API) nextOf(ctx context.Context, found source) (*auth.Device, error) {
 	return found.next(ctx)
 }
 
-func newExportWriter(format string, w http.ResponseWriter) exportWriter {
-	lines := newNDJSONWriter(w)
+func newExportWriter(format string, lines *ndjsonWriter) exportWriter {
 	if format == formatCSV {
 		return &csvExport{lines, csv.NewWriter(lines.buf), attributes(), nil}
 	}

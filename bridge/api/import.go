@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,8 +46,11 @@ func (a *API) addImport() {
 			"The answer has a line for each fault, {\"line\",\"id\",\"error\"}; with dryRun for each difference, {\"line\",\"id\",\"action\",\"changes\"}; " +
 			"with generateSecrets for each secret made, {\"line\",\"id\",\"secret\"}; {\"rows\"} about every second; and at its end " +
 			"{\"done\":true,\"rows\",\"created\",\"changed\",\"unchanged\",\"faults\",\"left\"}, where left are rows that were only checked because of a fault before them. " +
-			"Without that line the import was cut short: an {\"error\"} without a line says why, if it can.",
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			"Without that line the import was cut short: an {\"error\"} without a line says why, if it can. " +
+			"Where the first " + strconv.Itoa(importBatch) + " rows already cannot be read or stored, a status says so. " +
+			"A body of which nothing comes for 10 s, or for 30 s once there was much, is not waited for. An empty body is a file of no rows.",
+		BodyReadTimeout: ownBody,
+		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{
 			typeNDJSON: text("JSON objects as for the creation of a device, one a line. A field that is missing stays as it is, null clears; labels are all labels."),
 			typeCSV: text("A header names the columns: " + strings.Join(columns(), ", ") + ". An empty cell clears, but for that of secret; a column that is missing stays as it is. " +
 				"labels are written a=b;c=d, with a backslash before a ; or backslash in a value. The ' that an export puts before = + - @ is taken off."),
@@ -55,7 +59,6 @@ func (a *API) addImport() {
 			Description: "What was done, as it is done",
 			Content:     map[string]*huma.MediaType{typeNDJSON: {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}},
-		Errors: []int{http.StatusUnsupportedMediaType},
 	}, []auth.Scope{auth.ScopeDeviceWrite}, a.importDevices)
 }
 
@@ -82,10 +85,17 @@ func (a *API) importDevices(ctx context.Context, in *importParams) (*huma.Stream
 		w.Header().Set("Content-Type", typeNDJSON)
 		run := &importRun{
 			api: a, params: in, window: window, key: callerOf(hc.Context()).key, seen: newIDSet(),
-			rows: newRowReader(format, &flowing{r.Body, conn}), out: newNDJSONWriter(w),
+			rows: newRowReader(format, &flowing{r.Body, conn, firstPatience}), out: newNDJSONWriter(w),
 		}
-		if err := run.run(r.Context()); err != nil {
+		err := run.run(r.Context())
+		switch {
+		case err == nil:
+		case run.out.begun():
 			run.broken(r.Context(), err)
+		default:
+			_ = conn.SetWriteDeadline(time.Now().Add(writeLimit))
+			hc.SetHeader("Connection", "close") // what is left of the body is not read
+			a.writeProblem(hc, run.refusal(r.Context(), err))
 		}
 	}}, nil
 }
@@ -112,13 +122,25 @@ func newRowReader(format string, body io.Reader) rowReader {
 	return &objectRows{lines, attributes()}
 }
 
-// flowing gives each read its own time, in place of one for the whole body.
+// How long an import waits for its body.
+const (
+	firstPatience = 10 * time.Second // at its beginning, and never less than what is left of that
+	fullPatience  = 1 << 10          // bytes with which it is readLimit again
+)
+
+// flowing bounds how long is waited for a body, in place of one limit for the
+// whole: what is waited is taken from its patience, and what comes adds to it. A
+// client that sends nothing, or a byte now and then, comes to its end.
 type flowing struct {
-	r    io.Reader
-	conn *http.ResponseController
+	r        io.Reader
+	conn     *http.ResponseController
+	patience time.Duration
 }
 
 func (f *flowing) Read(b []byte) (int, error) {
-	_ = f.conn.SetReadDeadline(time.Now().Add(readLimit))
-	return f.r.Read(b)
+	start := time.Now()
+	_ = f.conn.SetReadDeadline(start.Add(f.patience))
+	n, err := f.r.Read(b)
+	f.patience = min(readLimit, f.patience-time.Since(start)+time.Duration(n)*readLimit/fullPatience)
+	return n, err
 }

@@ -324,7 +324,7 @@ func TestImportAnswersAsItReads(t *testing.T) {
 		}
 		fmt.Fprintln(w, "x") // so that the batch before is on its way
 	}
-	got := a.call(adminKey, "POST", "/v1/devices/import", "x", "Content-Type", typeCSV)
+	got := a.call(adminKey, "POST", "/v1/devices/import", "x")
 	a.expect(got, 415) // call says that it is JSON
 	got = a.call(adminKey, "POST", "/v1/devices/import?format=csv", "id")
 	a.expect(got, 503)
@@ -344,12 +344,48 @@ func TestBrokenImportHasNoLastLine(t *testing.T) {
 	body, w := io.Pipe()
 	ended := make(chan imported, 1)
 	go func() { ended <- a.importFrom(out, "", typeNDJSON, body) }()
-	fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei1)
+	for i := range importBatch {
+		fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(i))
+	}
+	for deadline := time.Now().Add(10 * time.Second); a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch-1), "").status != 200; {
+		if time.Now().After(deadline) {
+			t.Fatal("the first batch is not stored")
+		}
+	}
 	a.want(204, adminKey, "DELETE", "/v1/apps/soon-gone", "", nil)
+	fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(importBatch))
 	w.Close()
 	if got := <-ended; got.total.Done || !strings.Contains(got.last, "has ended") {
 		t.Errorf("%+v", got)
 	}
+	a.expect(a.call(adminKey, "GET", "/v1/devices/"+imei(0), ""), 200)
+	a.expect(a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch), ""), 404)
+}
+
+// One that breaks off in its first batch is refused as other requests are.
+func TestImportThatNeverBegan(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	key := a.app("soon-gone", "device.write")
+	body, w := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", a.url+"/v1/devices/import", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Authorization": {"Bearer " + key}, "Content-Type": {typeNDJSON}}
+	go func() {
+		fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei1)
+		a.want(204, adminKey, "DELETE", "/v1/apps/soon-gone", "", nil)
+		w.Close()
+	}()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 403 || !contains(text, "has ended") {
+		t.Errorf("%d %s, %v", resp.StatusCode, text, err)
+	}
+	a.expect(a.call(adminKey, "GET", "/v1/devices/"+imei1, ""), 404)
 }
 
 // manyRows are n devices, which nobody holds in memory.

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"m2mbridge/auth"
 )
@@ -41,7 +44,8 @@ var (
 	errStopping   = errors.New("the bridge is stopping: import the same again")
 	errKeyEnded   = errors.New("the app's key or its scope device.write has ended")
 	errTooMany    = errors.New("more than 2000000 devices: part the file")
-	errImportRead = errors.New("read body")
+	errImportRead = errors.New("the body could not be read to its end")
+	errSlow       = errors.New("the body does not come: it was not waited for any longer")
 )
 
 // run reads, changes and answers batch by batch. What it returns has no line.
@@ -123,7 +127,8 @@ func (r *importRun) app(ctx context.Context) (*auth.App, error) {
 	return app, err
 }
 
-// progress lets the client hear of it, once a second or where there is something to say.
+// progress lets the client hear of it: when the first batch is done, once a
+// second, and where there is something to say.
 func (r *importRun) progress(ended bool) error {
 	switch {
 	case ended:
@@ -135,10 +140,24 @@ func (r *importRun) progress(ended bool) error {
 		if err := r.out.write(map[string]int{"rows": r.total.Rows}); err != nil {
 			return err
 		}
-	case r.out.buf.Buffered() == 0:
+	case r.out.buf.Buffered() == 0 && r.out.begun():
 		return nil
 	}
 	return r.out.flush()
+}
+
+// refusal is what the client is told if the first batch fails: then nothing has
+// been sent yet.
+func (r *importRun) refusal(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return huma.NewError(http.StatusRequestTimeout, errSlow.Error())
+	case errors.Is(err, errImportRead):
+		return huma.Error400BadRequest(errImportRead.Error())
+	case errors.Is(err, errKeyEnded):
+		return huma.Error403Forbidden(err.Error())
+	}
+	return r.api.problem(ctx, err)
 }
 
 // broken tells the client, if it can, that the import was cut short, and cuts
@@ -148,8 +167,10 @@ func (r *importRun) broken(ctx context.Context, err error) {
 	switch {
 	case errors.Is(err, errStopping), errors.Is(err, errKeyEnded), errors.Is(err, errTooMany):
 		text = err.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		text = errSlow.Error()
 	case errors.Is(err, errImportRead):
-		text = "the body could not be read to its end"
+		text = errImportRead.Error()
 	case errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy):
 		text = "Redis cannot answer now: import the same again"
 	}

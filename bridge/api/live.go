@@ -38,7 +38,7 @@ type liveParams struct {
 
 func (a *API) addLive() {
 	register(a, huma.Operation{
-		OperationID: "live", Method: http.MethodGet, Path: livePath, Tags: []string{"streams"},
+		OperationID: "live", Method: http.MethodGet, Path: livePath, Tags: []string{"streams"}, Errors: []int{http.StatusNotFound},
 		Summary: "Follow uplinks, rejects, events, and the steps of a device",
 		Description: "Server-sent events of the types `uplink`, `reject`, `event`, `gap` and `step`. Their ids are stream ids, or cursors where several streams " +
 			"are followed; Last-Event-ID goes on behind one. Comments are heartbeats. Steps have no ids: with each connection the last 50 that are remembered " +

@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // GapNotice tells a session, and it alone, which messages it missed.
 type GapNotice struct {
 	Kind   string `json:"kind" enum:"gap"`
@@ -7,6 +9,15 @@ type GapNotice struct {
 	From   string `json:"from" doc:"All up to this stream id was sent" example:"1700000000000-0"`
 	To     string `json:"to" doc:"What lies behind from was missed, up to this stream id" example:"1700000000009-0"`
 	Count  *int64 `json:"count,omitempty" nullable:"false" doc:"How many entries of the stream; missing: not known"`
+}
+
+// PresenceState is what is known of a device on its topic.
+type PresenceState struct {
+	Device string    `json:"device" doc:"TYPE:value" example:"IMEI:356726104408422"`
+	State  string    `json:"state" enum:"online,offline"`
+	Via    string    `json:"via" enum:"http,mqtt" doc:"How it is online, or was last"`
+	Since  time.Time `json:"since"`
+	Cause  string    `json:"cause" doc:"Why it is so" example:"connected"`
 }
 
 // What entries of the streams hold: every value is a text.
@@ -37,6 +48,7 @@ type (
 		ID     string `json:"id" doc:"Id of the downlink, SMS or session"`
 		State  string `json:"state"`
 		Cause  string `json:"cause,omitempty"`
+		Via    string `json:"via,omitempty" enum:"http,mqtt" doc:"Of presence: how the device is online, or was last"`
 	}
 	commandEntry struct {
 		Device    string `json:"device" doc:"TYPE:value"`
@@ -56,6 +68,9 @@ type (
 	}
 	idProperty struct {
 		ID string `json:"id" doc:"Stream id, for after" example:"1700000000000-0"`
+	}
+	presenceProperty struct {
+		ID string `json:"id,omitempty" doc:"Stream id of the event, for after; a message that was retained has none" example:"1700000000000-0"`
 	}
 	tokenProperty struct {
 		Token string `json:"Things-Message-Token,omitempty" pattern:"^[0-9A-Fa-f]{64}$" doc:"sha256(payload, secret) in hex; must match where it is given"`

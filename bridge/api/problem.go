@@ -26,8 +26,12 @@ func (a *API) problem(ctx context.Context, err error) error {
 		return huma.Error404NotFound("there is no such thing, or it is not among what this app may see")
 	case errors.Is(err, auth.ErrRevision):
 		return huma.Error412PreconditionFailed("it is not as If-Match or If-None-Match wants it: get it again, and its ETag")
-	case errors.Is(err, auth.ErrExists), errors.Is(err, auth.ErrConflict):
+	case errors.Is(err, auth.ErrExists):
 		return huma.Error409Conflict(err.Error())
+	case errors.Is(err, errStopping):
+		return unavailable("the bridge is stopping: try again")
+	case errors.Is(err, auth.ErrConflict):
+		return unavailable(err.Error() + ": others change it all the time: try again")
 	case errors.Is(err, auth.ErrInvalid):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, downlink.ErrInvalid):

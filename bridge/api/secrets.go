@@ -19,7 +19,7 @@ type RotationInput struct {
 
 func (a *API) addSecrets() {
 	write, tags := []auth.Scope{auth.ScopeDeviceWrite}, []string{"devices"}
-	refusals := []int{http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed}
+	refusals := []int{http.StatusNotFound, http.StatusPreconditionFailed}
 	register(a, huma.Operation{
 		OperationID: "rotate-secret", Method: http.MethodPost, Path: "/v1/devices/{id}/secrets", Summary: "Give a device a new secret",
 		Description: "Both secrets are valid until the window is over, or the device has sent so many messages with the new one. " +

@@ -19,19 +19,25 @@ type eventWriter struct {
 
 func newEventWriter(w http.ResponseWriter) *eventWriter {
 	conn := http.NewResponseController(w)
-	return &eventWriter{buf: bufio.NewWriterSize(&limited{w, conn}, 16<<10), conn: conn, head: w.Header()}
+	return &eventWriter{buf: bufio.NewWriterSize(&limited{w: w, conn: conn}, 16<<10), conn: conn, head: w.Header()}
 }
 
 // limited gives each write its own time, in place of one for the whole answer.
 type limited struct {
-	w    io.Writer
-	conn *http.ResponseController
+	w     io.Writer
+	conn  *http.ResponseController
+	begun bool // the status is sent
 }
 
 func (l *limited) Write(b []byte) (int, error) {
+	l.extend()
+	return l.w.Write(b)
+}
+
+func (l *limited) extend() {
+	l.begun = true
 	// A server without deadlines, as in tests, has none to extend.
 	_ = l.conn.SetWriteDeadline(time.Now().Add(liveWriteLimit))
-	return l.w.Write(b)
 }
 
 // open sends the header at once, so that the client knows it is connected.

@@ -109,8 +109,8 @@ type answer struct {
 	body   []byte
 }
 
-// call makes a request with an app's key; body "" for none, header in pairs of
-// a name and a value.
+// call makes a request with an app's key; body "" for none, else it is JSON,
+// header in pairs of a name and a value.
 func (a *testAPI) call(key, method, path, body string, header ...string) answer {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 20*time.Second)
@@ -122,11 +122,11 @@ func (a *testAPI) call(key, method, path, body string, header ...string) answer 
 	if key != "" {
 		req.Header.Set("Authorization", "Bearer "+key)
 	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -40,13 +40,18 @@ func (m *messages) apps() {
 	event.Parameters["kind"] = asyncapi.Parameter{Description: "As in the payload", Examples: []string{"downlink", "sms", "presence"}}
 	m.add("events", event, to(asyncapi.Send, readScopes(events)...), "", Event{}, idProperty{})
 	m.appEvents()
-	presence := topic("presence", "", "Whether a device is connected", "Retained.")
-	op := to(asyncapi.Send, auth.ScopeUplinkRead)
-	op.Bindings, op.Reserved = mqttBinding(true), true
-	m.add("presence", presence, op, "", Event{}, idProperty{})
-	op = to(asyncapi.Receive, auth.ScopeDownlinkWrite)
+	m.presence()
+	op := to(asyncapi.Receive, auth.ScopeDownlinkWrite)
 	op.Reserved = true
 	m.add("downlinks", topic("downlinks", "", "A downlink to enqueue", ""), op, senml, Pack{}, nil)
+}
+
+func (m *messages) presence() {
+	op := to(asyncapi.Send, auth.ScopeUplinkRead)
+	op.Bindings = mqttBinding(true)
+	m.add("presence", topic("presence", "", "Whether a device is online",
+		"Retained: whoever subscribes gets what is, then each change, of which events/{type}/{value}/presence keeps all. A retained message has no user properties."),
+		op, "", PresenceState{}, presenceProperty{})
 }
 
 // appEvents are about an app's own sessions.

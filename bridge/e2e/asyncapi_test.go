@@ -27,8 +27,9 @@ type asyncAPI struct {
 	doc     asyncDocument
 	schemas *jsonschema.Compiler
 
-	mu   sync.Mutex
-	seen map[string]int // messages by channel
+	mu       sync.Mutex
+	seen     map[string]int // messages by channel
+	retained int            // messages that were retained: they have no id
 }
 
 type asyncDocument struct {
@@ -128,6 +129,9 @@ func (a *asyncAPI) got(p *paho.Publish) {
 		a.Errorf("%s comes as %q, want %q", p.Topic, p.Properties.ContentType, want)
 	}
 	a.fits(channel, "payload", p.Payload)
+	if p.Retain {
+		a.retained++
+	}
 	user := map[string]string{}
 	for _, u := range p.Properties.User {
 		user[u.Key] = u.Value
@@ -245,22 +249,21 @@ func TestAsyncAPI(t *testing.T) {
 	a.subscribe(app, "", "uplinks/#", "rejects/#", "events/#", "presence/#")
 
 	a.devicesSend(n, d, unsigned)
-	if err := s.own.XAdd(t.Context(), &redis.XAddArgs{Stream: "m2m:{0}:events", Values: []any{"device", d.ID, "at", time.Now().UnixMilli(), "kind", "presence", "id", "", "state", "online"}}).Err(); err != nil {
-		t.Fatal(err)
-	}
 	uplinks := s.stored("uplinks")
 	if err := s.own.XTrimMaxLen(t.Context(), "m2m:{0}:uplinks", 1).Err(); err != nil {
 		t.Fatal(err)
 	}
 	// Another node has nothing of it in memory: what follows was trimmed.
 	late := a.client(s.serve(), reader.name, reader.key, "two")
-	a.subscribe(late, uplinks[0].ID, "uplinks/#")
+	a.subscribe(late, uplinks[0].ID, "uplinks/#", "presence/#")
 	if code := a.publish(app, "downlinks/IMEI/"+d.Value(), pack(d, 0, "down", 1), ""); code == 0 {
 		t.Error("a downlink is taken: its channel is reserved no more")
 	}
 	eventually(t, 10*time.Second, "all channels of apps", func() bool {
-		return a.count("uplinks") >= 5 && a.count("rejects") >= 3 && a.count("events") > 0 && a.count("sessionEvents") > 0 && a.count("gap") > 0
+		return a.count("uplinks") >= 5 && a.count("rejects") >= 3 && a.count("events") > 0 && a.count("sessionEvents") > 0 && a.count("gap") > 0 && a.count("presence") >= 3
 	})
+	// Both devices, for the session that came later.
+	eventually(t, 10*time.Second, "what is retained", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.retained >= 2 })
 	for _, kind := range []string{"uplinks", "rejects", "events"} {
 		a.stream(kind)
 	}

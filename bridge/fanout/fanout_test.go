@@ -101,7 +101,7 @@ func start(t *testing.T, s *redistest.Server, keys auth.Keyspace, options ...fun
 	}
 	n.fanout = New(cfg)
 	n.fanout.DeliverTo(n.sub)
-	n.uplinks, err = uplink.New(uplink.Config{Client: client, Keys: keys, Registry: registry, MaxRejects: 100, OnCommit: func(c uplink.Commit) {
+	n.uplinks, err = uplink.New(uplink.Config{Client: client, Keys: keys, Registry: registry, MaxRejects: 100, Newest: n.fanout.Newest, OnCommit: func(c uplink.Commit) {
 		if !n.drop.Load() {
 			n.fanout.Committed(c)
 		}
@@ -301,6 +301,35 @@ func TestStreamIsLost(t *testing.T) {
 	}
 	if end := n.fanout.End(0); end.N != 3 || n.sub.end(0) != end {
 		t.Errorf("end %v", end)
+	}
+}
+
+// When the clock is behind what was handed on before that, new entries reach
+// subscribers all the same, whether from memory or read.
+func TestStreamIsLostWhileTheClockIsBehind(t *testing.T) {
+	s := redistest.Start(t)
+	ids := addDevices(t, s.Client(), auth.Keyspace{}, 1)
+	n := start(t, s, auth.Keyspace{})
+	for i := range 4 {
+		ahead := &redis.XAddArgs{
+			Stream: "m2m:{0}:uplinks", ID: fmt.Sprintf("%d-0", time.Now().Add(time.Duration(i+1)*time.Hour).UnixMilli()),
+			Values: []any{"device", string(ids[0]), "via", "http", "at", 1_700_000_000_000, "token", "", "pack", "[]"},
+		}
+		if err := s.Client().XAdd(t.Context(), ahead).Err(); err != nil {
+			t.Fatal(err)
+		}
+		n.until(t, "what another node stored", func() bool { return len(n.sub.on("uplinks/")) == 2*i+1 })
+		if err := s.Client().Del(t.Context(), ahead.Stream).Err(); err != nil {
+			t.Fatal(err)
+		}
+		n.drop.Store(i%2 == 1)
+		n.send(t, ids[0], i)
+		n.until(t, "the uplink", func() bool { return len(n.sub.on("uplinks/")) == 2*i+2 })
+	}
+	for i, m := range n.sub.on("uplinks/")[1:] {
+		if before := n.sub.on("uplinks/")[i]; !before.ID.Less(m.ID) {
+			t.Errorf("%s comes behind %s", m.ID, before.ID)
+		}
 	}
 }
 

@@ -170,7 +170,7 @@ func eventMessage(e *stream.Entry, m *broker.Message) bool {
 		m.Device, m.Topic = device, "events/"+device.Type()+"/"+device.Value()+"/"+kind
 	}
 	payload, err := json.Marshal(event{
-		ID: e.ID.String(), Device: m.Device, App: m.App, At: e.At(), Kind: kind,
+		ID: e.ID.String(), Device: m.Device, App: m.App, At: e.At(), Kind: kind, Via: text("via"),
 		Subject: text("id"), State: text("state"), Cause: text("cause"),
 	})
 	m.Payload = payload
@@ -198,6 +198,7 @@ type event struct {
 	App     string        `json:"app,omitempty"`
 	At      time.Time     `json:"at"`
 	Kind    string        `json:"kind"`
+	Via     string        `json:"via,omitempty"` // of presence
 	Subject string        `json:"subject,omitempty"`
 	State   string        `json:"state"`
 	Cause   string        `json:"cause,omitempty"`

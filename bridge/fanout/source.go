@@ -56,6 +56,12 @@ func (f *Fanout) Name(s broker.Stream) string {
 // End is behind the newest message that Deliver was given or is about to be.
 func (f *Fanout) End(s broker.Stream) broker.Position { return place(f.logs[s].position()) }
 
+// Newest is the id up to which a partition's uplinks were handed on, or are about
+// to be (uplink.Config.Newest).
+func (f *Fanout) Newest(partition int) string {
+	return f.log(stream.Uplinks, partition).position().ID.String()
+}
+
 // Recent gives messages from memory.
 func (f *Fanout) Recent(s broker.Stream, after broker.ID, buf []*broker.Message) (list []*broker.Message, end broker.Position, ok bool) {
 	list, at, ok := f.logs[s].messages(stream.ID(after), buf)

@@ -205,11 +205,19 @@ func (l *lane) prepare(batch []entry) {
 		}
 	}
 	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
-	l.cmd = append(l.cmd, l.terms...)
+	l.cmd = append(append(l.cmd, l.terms...), l.newest())
 	for i := range batch {
 		a := &batch[i].u.args
 		l.cmd = append(l.cmd, &a.device, &a.via, &a.at, &a.token, &a.pack, &a.raw, &a.unsigned, &a.tag, &a.newestAt, &a.ack)
 	}
+}
+
+// newest is where the stream's new entries go on behind, at least.
+func (l *lane) newest() string {
+	if l.cfg.Newest == nil {
+		return "0-0"
+	}
+	return l.cfg.Newest(l.partition)
 }
 
 // call runs the script, and loads it first where Redis does not have it.

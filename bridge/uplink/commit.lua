@@ -23,7 +23,8 @@
 -- ARGV[7]  prefix of the partition's keys, "" where there are no downlinks
 -- ARGV[8]  ms for a downlink's attempt · 9 ms for which one is kept that has
 --          ended · 10 attempts that one gets · 11 length of the events stream
--- ARGV[12…] per uplink 10: device, via, at, token, pack, raw, unsigned, tag,
+-- ARGV[12] newest id of the stream that anybody was handed, as the node knows
+-- ARGV[13…] per uplink 10: device, via, at, token, pack, raw, unsigned, tag,
 --          newest, id of the downlink that it acknowledges
 --          (raw, unsigned: "" for none; tag: "" when the pack does not fix its
 --          time; pack "" for a heartbeat, which stores nothing)
@@ -37,7 +38,7 @@
 --
 -- The rules of downlinks stand before this script.
 local call, find, sub, format = redis.call, string.find, string.sub, string.format
-local head, per = 11, 10
+local head, per = 12, 10
 local stream, lane = KEYS[1], KEYS[2]
 local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
 local count = (#ARGV - head) / per
@@ -53,17 +54,42 @@ if last then
   if lastSeq > seq then return 'stale' end
 end
 
+-- Where the stream was lost, in a failover or a flush, and the clock is behind
+-- what was handed on before that, new entries go on behind it all the same: whoever
+-- has come that far would never look at smaller ids.
+local place = '*' -- of the next entry
+
+local function placeBehind(newest, last)
+  if newest == last then return '*' end
+  local ms, n = string.match(newest, '^(%d+)-(%d+)$')
+  local lastMs, lastN = string.match(last, '^(%d+)-(%d+)$')
+  ms, n, lastMs, lastN = tonumber(ms), tonumber(n), tonumber(lastMs), tonumber(lastN)
+  if lastMs > ms or lastMs == ms and lastN >= n then return '*' end
+  local time = call('TIME')
+  if time[1] * 1000 + math.floor(time[2] / 1000) > ms then return '*' end
+  return format('%.0f-%.0f', ms, n + 1)
+end
+
+local function put(...)
+  if place ~= '*' then
+    local id = redis.pcall('XADD', stream, place, ...)
+    place = '*'
+    if type(id) == 'string' then return id end -- else the stream is further, and only its newest entries are gone
+  end
+  return call('XADD', stream, '*', ...)
+end
+
 -- Written out for the common case: building a table of fields costs more than XADD itself.
 local function add(a)
   local pack, raw, unsigned = ARGV[a + 5], ARGV[a + 6], ARGV[a + 7]
   if pack == '' then return '-' end
   if raw == '' and unsigned == '' then
-    return call('XADD', stream, '*', 'device', ARGV[a + 1], 'via', ARGV[a + 2], 'at', ARGV[a + 3], 'token', ARGV[a + 4], 'pack', pack)
+    return put('device', ARGV[a + 1], 'via', ARGV[a + 2], 'at', ARGV[a + 3], 'token', ARGV[a + 4], 'pack', pack)
   end
   local more = {}
   if raw ~= '' then more = {'raw', raw} end
   if unsigned ~= '' then more[#more + 1] = 'unsigned'; more[#more + 1] = unsigned end
-  return call('XADD', stream, '*', 'device', ARGV[a + 1], 'via', ARGV[a + 2], 'at', ARGV[a + 3], 'token', ARGV[a + 4], 'pack', pack, unpack(more))
+  return put('device', ARGV[a + 1], 'via', ARGV[a + 2], 'at', ARGV[a + 3], 'token', ARGV[a + 4], 'pack', pack, unpack(more))
 end
 
 -- The entry is added before its tag and time are noted: should Redis refuse
@@ -118,6 +144,7 @@ end
 
 local before = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 local answers = {before and before[1] or '0-0'}
+place = placeBehind(ARGV[12], answers[1])
 for i = 1, count do
   local a = head + (i - 1) * per
   local tag = ARGV[a + 8]

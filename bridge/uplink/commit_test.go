@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"m2mbridge/auth/redistest"
 )
 
@@ -29,6 +31,47 @@ func TestBatchSentTwice(t *testing.T) {
 		}
 		if n := len(r.stored(0)); n != 2 {
 			t.Errorf("stored %d entries, want 2", n)
+		}
+	})
+}
+
+// Where the stream is lost, and Redis' clock is behind what was handed on, ids
+// grow all the same; where it is not lost they are Redis' own.
+func TestIDsGrowThoughTheStreamIsLost(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		ahead := fmt.Sprint(time.Now().Add(time.Hour).UnixMilli())
+		newest := "0-0"
+		r := newRig(t, s, Config{Newest: func(int) string { return newest }})
+		n := 0
+		stored := func() string { n++; return r.send(timeless(testID, n), testSecret).StreamID }
+		own := stored()
+		newest = own
+		if got := stored(); strings.HasPrefix(got, ahead) {
+			t.Errorf("id %s in good order", got)
+		}
+		for _, c := range []struct{ newest, want string }{
+			{ahead + "-0", ahead + "-1"}, {ahead + "-41", ahead + "-42"}, {own, ""},
+		} {
+			if err := r.client.Del(t.Context(), UplinksKey(r.cfg.Keys, 0)).Err(); err != nil {
+				t.Fatal(err)
+			}
+			newest = c.newest
+			got, next := stored(), stored()
+			if c.want != "" && got != c.want || strings.HasPrefix(got, ahead) != (c.want != "") || got == next || len(r.stored(0)) != 2 {
+				t.Errorf("ids %s, %s behind %s", got, next, c.newest)
+			}
+		}
+		// The stream is there and further, but has no entries.
+		key := UplinksKey(r.cfg.Keys, 0)
+		if err := r.client.XAdd(t.Context(), &redis.XAddArgs{Stream: key, ID: ahead + "-7", Values: []any{"x", "y"}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.client.XTrimMaxLen(t.Context(), key, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		newest = ahead + "-3"
+		if got := stored(); got == "" {
+			t.Error("not stored")
 		}
 	})
 }

@@ -37,27 +37,28 @@ type Config struct {
 	Registry      Registry
 	Log           *slog.Logger
 	SenML         senml.Options
-	Once          Once              // "": OnceDedupe
-	Window        int               // uplinks per device among which a repeat is recognised; 0: 16
-	Tolerance     time.Duration     // OnceEnforce: how much older than the newest a pack may be
-	KeepRaw       bool              // store the body as received beside the pack
-	MaxUplinks    int64             // length of a partition's uplinks stream, about; 0: no limit
-	MaxAge        time.Duration     // how long uplinks are kept, about; 0: no limit
-	MaxRejects    int64             // length of a partition's rejects stream, about; 0: rejects are counted, not kept
-	RejectRate    float64           // rejects written a second, the rest is counted; 0: no limit
-	DeviceRate    float64           // uplinks a second and device; 0: no limit
-	DeviceBurst   int               // uplinks a device may send at once; 0: the rate, at least 1
-	RevealUnknown bool              // tell an unknown device that it is unknown
-	MaxBody       int               // bytes of a body; 0: no limit (edges may have refused it before)
-	TrailingNUL   bool              // forgive NUL bytes after the pack on the m2m path and MQTT
-	UnsignedFrom  []netip.Prefix    // networks from which unsigned devices are believed
-	Deadline      time.Duration     // from receipt to verdict; 0: 850 ms
-	Lanes         int               // batches in flight at once in each partition; 0: 1, which makes the largest batches
-	Metrics       *Metrics          // nil: none kept
-	Downlinks     *downlink.Service // what contacts over HTTP take along; nil: nothing
-	OnCommit      func(Commit)      // told of each stored batch, in order per lane; must not block
-	Trace         Tracer            // told of each verdict on a message that names a device; nil: nobody is
-	Now           func() time.Time  // when an uplink is received; nil: time.Now
+	Once          Once               // "": OnceDedupe
+	Window        int                // uplinks per device among which a repeat is recognised; 0: 16
+	Tolerance     time.Duration      // OnceEnforce: how much older than the newest a pack may be
+	KeepRaw       bool               // store the body as received beside the pack
+	MaxUplinks    int64              // length of a partition's uplinks stream, about; 0: no limit
+	MaxAge        time.Duration      // how long uplinks are kept, about; 0: no limit
+	MaxRejects    int64              // length of a partition's rejects stream, about; 0: rejects are counted, not kept
+	RejectRate    float64            // rejects written a second, the rest is counted; 0: no limit
+	DeviceRate    float64            // uplinks a second and device; 0: no limit
+	DeviceBurst   int                // uplinks a device may send at once; 0: the rate, at least 1
+	RevealUnknown bool               // tell an unknown device that it is unknown
+	MaxBody       int                // bytes of a body; 0: no limit (edges may have refused it before)
+	TrailingNUL   bool               // forgive NUL bytes after the pack on the m2m path and MQTT
+	UnsignedFrom  []netip.Prefix     // networks from which unsigned devices are believed
+	Deadline      time.Duration      // from receipt to verdict; 0: 850 ms
+	Lanes         int                // batches in flight at once in each partition; 0: 1, which makes the largest batches
+	Metrics       *Metrics           // nil: none kept
+	Downlinks     *downlink.Service  // what contacts over HTTP take along; nil: nothing
+	OnCommit      func(Commit)       // told of each stored batch, in order per lane; must not block
+	Newest        func(p int) string // id up to which a partition's stream was handed on: what is stored goes behind it; nil: not known
+	Trace         Tracer             // told of each verdict on a message that names a device; nil: nobody is
+	Now           func() time.Time   // when an uplink is received; nil: time.Now
 }
 
 // Service verifies and stores uplinks. Run must be running for uplinks to be
