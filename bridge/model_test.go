@@ -116,12 +116,14 @@ func TestDownlinkModel(t *testing.T) {
 		}
 		w.begin()
 		defer func() { w.nodes[0].stop(); w.nodes[1].stop() }()
-		t.Repeat(map[string]func(*rapid.T){
-			"": w.check, "create": w.create, "create ": w.create, "uplink": w.uplink, "uplink ": w.uplink, "repeat": w.repeat, "at once": w.atOnce,
-			"acknowledge": w.acknowledge, "answered": w.answered, "answered ": w.answered, "connect": w.connect, "connect ": w.connect,
-			"disconnect": w.disconnect, "puback": w.puback, "puback ": w.puback, "cancel": w.cancel, "clock": w.pass, "clock ": w.pass,
-			"crash": w.crash, "lost reply": w.lostReply, "register": w.register, "restart": w.restart,
-		})
+		for range 2 { // rapid's own length is short of what takes several steps to go wrong
+			t.Repeat(map[string]func(*rapid.T){
+				"": w.check, "create": w.create, "create ": w.create, "uplink": w.uplink, "uplink ": w.uplink, "repeat": w.repeat, "at once": w.atOnce,
+				"acknowledge": w.acknowledge, "answered": w.answered, "answered ": w.answered, "connect": w.connect, "connect ": w.connect,
+				"disconnect": w.disconnect, "puback": w.puback, "puback ": w.puback, "cancel": w.cancel, "clock": w.pass, "clock ": w.pass,
+				"crash": w.crash, "lost reply": w.lostReply, "register": w.register, "restart": w.restart,
+			})
+		}
 		w.end()
 	})
 }
@@ -130,7 +132,7 @@ func (w *world) begin() {
 	if err := w.plain.FlushAll(context.Background()).Err(); err != nil {
 		w.Fatalf("flush: %v", err)
 	}
-	for i := range 3 {
+	for i := range 2 {
 		d := &modelDevice{id: auth.DeviceID(fmt.Sprintf("IMEI:%015d", i+1))}
 		w.devices = append(w.devices, d)
 		w.put(d)
@@ -150,7 +152,7 @@ func (w *world) end() {
 		w.check(w.T)
 	}
 	for _, it := range w.made {
-		if !it.forgotten {
+		if it.id != "" && !it.forgotten {
 			w.Fatalf("%s is there for ever: %s", it.id, it.state)
 		}
 	}
