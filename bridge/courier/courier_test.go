@@ -2,11 +2,13 @@ package courier
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
@@ -15,204 +17,254 @@ import (
 	"m2mbridge/broker"
 )
 
-const imei = auth.DeviceID("IMEI:356726104408422")
+const (
+	imei     = auth.DeviceID("IMEI:356726104408422")
+	secret   = "72J3wD2bd49jnMI8S31j2L3vZldH3rSS"
+	topic    = "things/IMEI/356726104408422/downlink"
+	patience = 10 * time.Second
+)
 
-// delivery is one that a device has in hand.
-type delivery struct {
-	payload string
-	done    func(delivered bool, cause string)
-}
-
-// devices are those of one node: imei, if it is there.
-type devices struct {
-	mu   sync.Mutex
-	here bool
-	busy bool
-	got  chan delivery
-}
-
-func (d *devices) HasDevice(id auth.DeviceID) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.here && id == imei
-}
-
-func (d *devices) DeliverDevice(m *broker.Message, done func(bool, string)) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.here || d.busy || m.Topic != "things/IMEI/356726104408422/downlink" {
-		return false
-	}
-	d.busy = true
-	d.got <- delivery{string(m.Payload), func(delivered bool, cause string) {
-		d.mu.Lock()
-		d.busy = false
-		d.mu.Unlock()
-		done(delivered, cause)
-	}}
-	return true
-}
-
-func (d *devices) come(here bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.here = here
-}
-
-// node is a courier that runs, and is told of the events as a bridge tells it.
+// node is a courier to the sessions of a real broker.
 type node struct {
 	*Courier
-	*devices
+	downlinks *downlink.Service
+	addr      string
 }
 
-func newNode(t *testing.T, s *redistest.Server, d *downlink.Service) *node {
-	t.Helper()
-	n := &node{New(d, slog.New(slog.DiscardHandler)), &devices{got: make(chan delivery, 100)}}
-	n.GoTo(n.devices)
+// site is a Redis whose events all nodes are told.
+type site struct {
+	*testing.T
+	server   *redistest.Server
+	registry *auth.Registry
+	nodes    []*node
+}
+
+func newSite(t *testing.T, nodes int) *site {
+	s := &site{T: t, server: redistest.Start(t)}
+	s.registry = s.newRegistry()
+	if _, err := s.registry.PutDevice(t.Context(), auth.Device{ID: imei, Secret: secret}, auth.Create); err != nil {
+		t.Fatal(err)
+	}
+	for range nodes {
+		s.nodes = append(s.nodes, s.node())
+	}
+	s.run(s.follow)
+	return s
+}
+
+// run has f run until the test ends.
+func (s *site) run(f func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := n.Run(ctx); err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	wg.Go(func() { n.tail(ctx, s) })
-	t.Cleanup(func() { cancel(); wg.Wait() })
+	wg.Go(func() { _ = f(ctx) })
+	s.Cleanup(func() { cancel(); wg.Wait() })
+}
+
+func (s *site) newRegistry() *auth.Registry {
+	r, err := auth.NewRegistry(auth.RegistryConfig{Client: s.server.Client()})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return r
+}
+
+func (s *site) node() *node {
+	n := &node{downlinks: downlink.New(downlink.Config{Client: s.server.Client()})}
+	n.Courier = New(n.downlinks, slog.New(slog.DiscardHandler))
+	b, err := broker.New(broker.Config{Registry: s.registry, Submit: func(_ broker.Uplink, done func(broker.Outcome)) { done(broker.Outcome{}) }, Ready: n.Ready})
+	if err != nil {
+		s.Fatal(err)
+	}
+	n.GoTo(b)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.Fatal(err)
+	}
+	n.addr = ln.Addr().String()
+	s.run(n.Run)
+	s.run(b.Run)
+	s.run(func(ctx context.Context) error { return b.Serve(ctx, ln, broker.KindTCP) })
 	return n
 }
 
-// tail passes the events on.
-func (n *node) tail(ctx context.Context, s *redistest.Server) {
-	reader := stream.NewReader(s.Client(), auth.Keyspace{})
-	at := stream.At(stream.ID{})
+// follow tells the nodes what is new, as their tails do.
+func (s *site) follow(ctx context.Context) error {
+	client, last := s.server.Client(), "0"
 	for ctx.Err() == nil {
-		page, err := reader.Page(ctx, stream.Events, 0, at, 100)
-		if err != nil || len(page.Entries) == 0 {
-			select {
-			case <-time.After(5 * time.Millisecond):
-			case <-ctx.Done():
-			}
+		time.Sleep(time.Millisecond) // a tail's delay, and no less
+		found, err := client.XRange(ctx, "m2m:{0}:events", "("+last, "+").Result()
+		if err != nil {
 			continue
 		}
-		at = page.Next
-		n.Events(page.Entries)
-	}
-}
-
-func (n *node) next(t *testing.T) delivery {
-	t.Helper()
-	select {
-	case d := <-n.got:
-		return d
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing came")
-		return delivery{}
-	}
-}
-
-func (n *node) nothing(t *testing.T) {
-	t.Helper()
-	select {
-	case d := <-n.got:
-		t.Errorf("%s came", d.payload)
-	case <-time.After(100 * time.Millisecond):
-	}
-}
-
-func setup(t *testing.T) (*redistest.Server, *downlink.Service) {
-	t.Helper()
-	s := redistest.Start(t)
-	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := registry.PutDevice(t.Context(), auth.Device{ID: imei, Unsigned: true}, auth.Upsert); err != nil {
-		t.Fatal(err)
-	}
-	return s, downlink.New(downlink.Config{Client: s.Client()})
-}
-
-func create(t *testing.T, d *downlink.Service, n int) string {
-	t.Helper()
-	made, _, err := d.Create(t.Context(), downlink.Draft{Device: imei, Channel: downlink.MQTT, Pack: fmt.Appendf(nil, `[{"n":"n","v":%d}]`, n), Priority: 5})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made.ID
-}
-
-func becomes(t *testing.T, d *downlink.Service, id string, want downlink.State) downlink.Downlink {
-	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); ; {
-		got, err := d.Get(t.Context(), id)
-		if err == nil && got.State == want {
-			return got
+		var entries []stream.Entry
+		for _, m := range found {
+			last = m.ID
+			e := stream.Entry{Kind: stream.Events}
+			for k, v := range m.Values {
+				e.Fields = append(e.Fields, k, v.(string))
+			}
+			entries = append(entries, e)
 		}
-		if time.Now().After(limit) {
-			t.Fatalf("%s is %s (%s), %v; want %s", id, got.State, got.Cause, err, want)
+		for _, n := range s.nodes {
+			n.Events(entries)
 		}
 	}
+	return nil
 }
 
-func payload(n int) string {
-	return fmt.Sprintf(`[{"bn":"urn:dev:IMEI:356726104408422:"},{"n":"n","v":%d}]`, n)
+// peer is a device, a packet at a time.
+type peer struct {
+	s    *site
+	conn net.Conn
 }
 
-func TestCourier(t *testing.T) {
-	s, d := setup(t)
-	here, there := newNode(t, s, d), newNode(t, s, d)
-	var ids []string
-	for i := range 3 {
-		ids = append(ids, create(t, d, i))
-	}
-	here.nothing(t) // the device is not there
-	here.come(true)
-	here.Ready(imei)
-	first := here.next(t)
-	if first.payload != payload(0) {
-		t.Errorf("first came %s", first.payload)
-	}
-	here.Ready(imei) // again and again: one is on its way
-	here.nothing(t)
-	first.done(true, "test")
-	becomes(t, d, ids[0], downlink.Succeeded)
-	second := here.next(t) // by the event alone
-	// The device goes, before it acknowledges, to the other node.
-	here.come(false)
-	there.come(true)
-	second.done(false, "its session ended")
-	if again := there.next(t); again.payload != payload(1) {
-		t.Errorf("then came %s", again.payload)
-	} else {
-		again.done(true, "test")
-	}
-	if got := becomes(t, d, ids[1], downlink.Succeeded); got.Attempts != 2 {
-		t.Errorf("%d attempts", got.Attempts)
-	}
-	there.next(t).done(true, "test")
-	becomes(t, d, ids[2], downlink.Succeeded)
-	late := create(t, d, 3)
-	there.next(t).done(true, "test")
-	becomes(t, d, late, downlink.Succeeded)
-	here.nothing(t)
-}
-
-func TestCourierWithoutRedis(t *testing.T) {
-	s, d := setup(t)
-	n := newNode(t, s, d)
-	n.come(true)
-	s.Kill()
-	n.Ready(imei) // asks in vain, and again
-	s.Restart()
-	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client()})
+// connect logs the device in and subscribes it.
+func (s *site) connect(n *node) *peer {
+	s.Helper()
+	conn, err := net.Dial("tcp", n.addr)
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
-	if _, err := registry.PutDevice(t.Context(), auth.Device{ID: imei, Unsigned: true}, auth.Upsert); err != nil {
-		t.Fatal(err)
+	s.Cleanup(func() { _ = conn.Close() })
+	p := &peer{s, conn}
+	c := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	c.ProtocolName, c.ProtocolVersion, c.CleanSession, c.Keepalive = "MQTT", 4, true, 60
+	c.UsernameFlag, c.Username, c.PasswordFlag, c.Password = true, imei.BaseName(), true, []byte(secret)
+	p.send(c)
+	if ack, ok := p.next().(*packets.ConnackPacket); !ok || ack.ReturnCode != 0 {
+		s.Fatalf("login: %+v", ack)
 	}
-	id := create(t, d, 7)
-	got := n.next(t)
-	got.done(true, "test")
-	becomes(t, d, id, downlink.Succeeded)
+	sub := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
+	sub.MessageID, sub.Topics, sub.Qoss = 1, []string{topic}, []byte{1}
+	p.send(sub)
+	if _, ok := p.next().(*packets.SubackPacket); !ok {
+		s.Fatal("not subscribed")
+	}
+	return p
+}
+
+func (p *peer) send(c packets.ControlPacket) {
+	p.s.Helper()
+	if err := c.Write(p.conn); err != nil {
+		p.s.Fatal(err)
+	}
+}
+
+func (p *peer) next() packets.ControlPacket {
+	p.s.Helper()
+	_ = p.conn.SetReadDeadline(time.Now().Add(patience))
+	c, err := packets.ReadPacket(p.conn)
+	if err != nil {
+		p.s.Fatalf("read: %v", err)
+	}
+	return c
+}
+
+// gets wants a downlink to come next, and gives its packet id.
+func (p *peer) gets(d downlink.Downlink) uint16 {
+	p.s.Helper()
+	m, ok := p.next().(*packets.PublishPacket)
+	if !ok || m.TopicName != topic || string(m.Payload) != string(d.Pack) || m.Qos != 1 {
+		p.s.Fatalf("got %v; want %s", m, d.Pack)
+	}
+	return m.MessageID
+}
+
+func (p *peer) acks(id uint16) {
+	p.s.Helper()
+	a := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+	a.MessageID = id
+	p.send(a)
+}
+
+func (s *site) create(n int) downlink.Downlink {
+	s.Helper()
+	d, _, err := s.nodes[0].downlinks.Create(s.Context(), downlink.Draft{
+		Device: imei, Channel: downlink.Any, Pack: []byte(`[{"n":"n","v":` + string(rune('0'+n)) + `}]`), Ack: n == 2,
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return d
+}
+
+// becomes waits for a state, and wants so many attempts to have been made by then.
+func (s *site) becomes(d downlink.Downlink, want downlink.State, attempts int) {
+	s.Helper()
+	var got downlink.Downlink
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var err error
+		if got, err = s.nodes[0].downlinks.Get(s.Context(), d.ID); err != nil {
+			s.Fatal(err)
+		}
+		if got.State == want && got.Attempts == attempts {
+			return
+		}
+	}
+	s.Fatalf("%s is %s (%s) after %d attempts; want %s after %d", d.ID, got.State, got.Cause, got.Attempts, want, attempts)
+}
+
+// Downlinks reach a device in their order over two brokers, whatever becomes of its connections.
+func TestCourierOverTwoNodes(t *testing.T) {
+	s := newSite(t, 2)
+	first, second, third := s.create(1), s.create(2), s.create(3)
+	p := s.connect(s.nodes[0])
+	p.gets(first)
+	_ = p.conn.Close() // without a PUBACK
+	p = s.connect(s.nodes[1])
+	p.acks(p.gets(first))
+	s.becomes(first, downlink.Succeeded, 2)
+
+	// The device acknowledges by a record before its PUBACK: the next one waits for that, and costs no attempts.
+	id := p.gets(second)
+	if ok, err := s.nodes[0].downlinks.Acknowledge(t.Context(), imei, second.ID); err != nil || !ok {
+		t.Fatalf("acknowledge: %v, %v", ok, err)
+	}
+	s.becomes(third, downlink.Executing, 0)
+	p.acks(id)
+	p.acks(p.gets(third))
+	s.becomes(third, downlink.Succeeded, 1)
+}
+
+// What a device gets while it is connected comes at once, and a thousand times as well as once.
+func TestCourierGoesOn(t *testing.T) {
+	s := newSite(t, 1)
+	p := s.connect(s.nodes[0])
+	for range 200 {
+		d := s.create(1)
+		p.acks(p.gets(d))
+		s.becomes(d, downlink.Succeeded, 1)
+	}
+}
+
+// refusing are devices that are there and take nothing.
+type refusing struct{ asked chan struct{} }
+
+func (r refusing) HasDevice(auth.DeviceID) bool { return true }
+
+func (r refusing) DeliverDevice(*broker.Message, func(bool, string)) bool {
+	r.asked <- struct{}{}
+	return false
+}
+
+// A device that takes nothing is not asked again at once, until its downlink has failed; it is when it comes anew.
+func TestCourierRests(t *testing.T) {
+	s := newSite(t, 1)
+	c := New(s.nodes[0].downlinks, slog.New(slog.DiscardHandler))
+	r := refusing{make(chan struct{}, 100)}
+	c.GoTo(r)
+	s.nodes = append(s.nodes, &node{Courier: c, downlinks: s.nodes[0].downlinks})
+	s.run(c.Run)
+	d := s.create(1)
+	c.Ready(imei)
+	s.becomes(d, downlink.Executing, 1)
+	<-r.asked
+	c.Ready(imei)
+	s.becomes(d, downlink.Executing, 2)
+	<-r.asked
+	select {
+	case <-r.asked:
+		t.Error("asked again at once")
+	case <-time.After(500 * time.Millisecond):
+	}
 }

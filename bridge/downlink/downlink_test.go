@@ -40,7 +40,7 @@ func newBench(t testing.TB, server *redistest.Server, options ...func(*Config)) 
 		o(&c)
 	}
 	b.Service = New(c)
-	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: server.Client()})
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: server.Client(), Keys: c.Keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,4 +327,112 @@ func TestRemovedDevice(t *testing.T) {
 		b.looked()
 		b.is(stays.ID, Cancelled)
 	})
+}
+
+func TestRepeatedContact(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		d := b.create(draft(1))
+		first := b.hand(HTTP, d.ID)
+		b.clock.pass(31 * time.Second)
+		b.looked()
+		second := b.hand(MQTT, d.ID)
+		// Nobody knew what became of the first attempt. Now it is known, and that it arrived is as good late.
+		if ok, err := b.Done(t.Context(), first, false, "late"); err != nil || ok {
+			t.Errorf("an earlier attempt came to nothing, which ended the one under way: %v, %v", ok, err)
+		}
+		b.done(first, true)
+		b.is(d.ID, Succeeded)
+		if ok, err := b.Done(t.Context(), second, false, "late"); err != nil || ok {
+			t.Errorf("done after it has ended: %v, %v", ok, err)
+		}
+	})
+}
+
+func TestOutcomeThatRedisWasNotTold(t *testing.T) {
+	s := redistest.Start(t, redistest.AppendOnly())
+	b := newBench(t, s)
+	d := b.create(draft(1))
+	h := b.hand(MQTT, d.ID)
+	s.Kill()
+	if err := b.Settle(t.Context(), h, true, "test"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("settle without redis: %v", err)
+	}
+	if _, err := b.Look(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("look without redis: %v", err)
+	}
+	s.Restart()
+	b.clock.pass(time.Minute) // longer than its lease
+	for end := time.Now().Add(10 * time.Second); ; {
+		if _, err := b.Look(t.Context()); err == nil {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	b.is(d.ID, Succeeded)
+}
+
+func TestDeviceRegisteredAnew(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client(), Now: b.clock.now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keyed := func(d *Draft) { d.Key = "k" }
+		old, second := b.create(draft(1, keyed)), b.create(draft(2))
+		if err := registry.DeleteDevice(t.Context(), imei, auth.AnyRevision); err != nil {
+			t.Fatal(err)
+		}
+		b.clock.pass(time.Millisecond)
+		if _, err := registry.PutDevice(t.Context(), auth.Device{ID: imei, Unsigned: true}, auth.Create); err != nil {
+			t.Fatal(err)
+		}
+		own := b.create(draft(1, keyed)) // the key was of another device
+		b.hand(HTTP, own.ID)
+		for _, d := range []Downlink{old, second} {
+			if d := b.is(d.ID, Cancelled); d.Cause != "the device was removed" {
+				t.Errorf("cause %s", d.Cause)
+			}
+		}
+	})
+}
+
+// A partition in which nothing is due costs a command every so often, not each second.
+func TestIdlePartitions(t *testing.T) {
+	s := redistest.Start(t)
+	b := newBench(t, s, func(c *Config) { c.Keys.Partitions = 1024 })
+	commands := func() (n int64) {
+		for line := range strings.Lines(s.Client().Info(t.Context(), "stats").Val()) {
+			_, _ = fmt.Sscanf(line, "total_commands_processed:%d", &n)
+		}
+		return n
+	}
+	b.looked() // asks each
+	before := commands()
+	for range 20 {
+		b.clock.pass(time.Second)
+		b.looked()
+	}
+	if n := commands() - before; n < 1024 || n > 3*1024 {
+		t.Errorf("%d commands for 1024 idle partitions in 20 s", n)
+	}
+	d := b.create(draft(1, func(d *Draft) { d.TTL = 2 * time.Second }))
+	b.clock.pass(2 * time.Second)
+	b.looked()
+	b.is(d.ID, Expired) // and is not late for it
+}
+
+func BenchmarkIdleLook(b *testing.B) {
+	for _, partitions := range []int{1, 1024, 4096} {
+		b.Run(fmt.Sprint(partitions), func(b *testing.B) {
+			s := newBench(b, redistest.Start(b), func(c *Config) { c.Keys.Partitions = partitions })
+			s.looked()
+			for b.Loop() {
+				s.clock.pass(time.Second)
+				s.looked()
+			}
+		})
+	}
 }

@@ -191,7 +191,7 @@ local rules = function(P, now, keep, most, cap)
   -- The device says itself that it has it.
   function R.acknowledge(id, device)
     local d = read(id)
-    if not d or d.device ~= device or d.state ~= 'EXECUTING' or d.attempts == 0 then return 0 end
+    if not d or d.device ~= device or removed(d) or d.state ~= 'EXECUTING' or d.attempts == 0 then return 0 end
     finish(id, device, 'SUCCEEDED', 'acknowledged by the device')
     return 1
   end
