@@ -57,8 +57,6 @@ type plan struct {
 	i    int
 	old  *held
 	next held
-	args []any
-	sent *redis.Cmd
 }
 
 // plan makes the next state of a device, and says what changes.
@@ -135,9 +133,43 @@ func (h *held) same(as *held) bool {
 	return a.Name == b.Name && a.ICCID == b.ICCID && a.MSISDN == b.MSISDN && a.RatePlan == b.RatePlan && a.CanSMS() == b.CanSMS()
 }
 
+// putBatchSize is how many devices one script writes: few enough that Redis keeps nobody waiting for long.
+const putBatchSize = 64
+
+// putBatch is plans that one script carries out.
+type putBatch struct {
+	plans  []*plan
+	writes []write
+	keys   []string
+	args   []any
+	sent   *redis.Cmd
+}
+
 // carryOut writes in one pipeline. What was not answered in it is sent once more by itself.
 func (r *Registry) carryOut(ctx context.Context, plans []plan, changes []DeviceChange) {
+	batches := r.putBatches(plans, changes)
 	pipe := r.client.Pipeline()
+	for _, b := range batches {
+		b.keys, b.args = r.keys.putCall(b.writes)
+		b.sent = r.scripts.put.EvalSha(ctx, pipe, b.keys, b.args...)
+	}
+	limited, cancel := context.WithTimeout(ctx, writeLimit)
+	defer cancel()
+	_, _ = pipe.Exec(limited) // each reply has its own error
+	for _, b := range batches {
+		results, err := r.settled(ctx, b)
+		for i, p := range b.plans {
+			if changes[p.i].Err = err; err == nil && results[i] == 0 {
+				changes[p.i].Err = ErrConflict
+			}
+			r.cache.invalidate(p.old.device.ID)
+		}
+	}
+}
+
+// putBatches parts plans by partition, in their order.
+func (r *Registry) putBatches(plans []plan, changes []DeviceChange) (all []*putBatch) {
+	open := map[int]*putBatch{}
 	for i := range plans {
 		p := &plans[i]
 		w, err := r.writeOf(p.old, &p.next)
@@ -145,32 +177,26 @@ func (r *Registry) carryOut(ctx context.Context, plans []plan, changes []DeviceC
 			changes[p.i].Err = err
 			continue
 		}
-		p.args = w.args()
-		p.sent = r.scripts.put.EvalSha(ctx, pipe, r.keys.of(w.thing), p.args...)
-	}
-	limited, cancel := context.WithTimeout(ctx, writeLimit)
-	defer cancel()
-	_, _ = pipe.Exec(limited) // each reply has its own error
-	for i := range plans {
-		p := &plans[i]
-		id := p.old.device.ID
-		if p.sent != nil {
-			changes[p.i].Err = r.settled(ctx, p)
+		b := open[w.partition]
+		if b == nil || len(b.plans) == putBatchSize {
+			b = &putBatch{}
+			open[w.partition], all = b, append(all, b)
 		}
-		r.cache.invalidate(id)
+		b.plans, b.writes = append(b.plans, p), append(b.writes, w)
 	}
+	return all
 }
 
-// settled is what became of a plan.
-func (r *Registry) settled(ctx context.Context, p *plan) error {
-	n, err := p.sent.Int64()
-	if err != nil {
-		n, _, err = r.run(ctx, r.scripts.put, r.keys.of(r.keys.deviceThing(p.old.device.ID)), p.args...)
+// settled is what became of each plan of a batch: 1 done, 0 it was not as expected.
+func (r *Registry) settled(ctx context.Context, b *putBatch) ([]int64, error) {
+	reply := b.sent
+	if reply.Err() != nil {
+		var err error
+		if reply, _, err = r.run(ctx, r.scripts.put, b.keys, b.args...); err != nil {
+			return nil, err
+		}
 	}
-	if err == nil && n == 0 {
-		return ErrConflict
-	}
-	return err
+	return reply.Int64Slice()
 }
 
 // putAgain is for the one that somebody else changed meanwhile.

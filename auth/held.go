@@ -235,10 +235,10 @@ func (r *Registry) writeOf(old, next *held) (write, error) {
 	}
 	w := write{
 		thing: r.keys.deviceThing(d.ID), expected: old.rec.revision, revision: next.rec.revision, created: d.CreatedAt.UnixMilli(),
-		fields: []any{
-			fieldAuth, next.rec.append(nil), fieldAbout, text,
-			fieldPast, strings.Join(next.past, "\t"), fieldUses, next.uses,
-		},
+		fields: []any{fieldAuth, next.rec.append(nil), fieldAbout, text},
+	}
+	if old.rec.exists { // a new one has neither, and most never will
+		w.fields = append(w.fields, fieldPast, strings.Join(next.past, "\t"), fieldUses, next.uses)
 	}
 	had := old.device.terms()
 	for _, term := range d.terms() {
