@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Bulk says how PutDevices goes about it.
@@ -35,18 +33,20 @@ func (r *Registry) PutDevices(ctx context.Context, ids []DeviceID, how Bulk, cha
 		return nil, fmt.Errorf("put devices: %w", err)
 	}
 	changes := make([]DeviceChange, len(ids))
-	var plans []plan
-	for i := range olds {
-		p := plan{i: i, old: &olds[i]}
+	plans := make([]plan, len(ids))
+	put := r.newPutter(changes)
+	for i := range plans {
+		p := &plans[i]
+		p.i, p.old = i, &olds[i]
 		changes[i], p.next = r.plan(p.old, how, func(old *Device) (Device, error) { return change(i, old) })
 		if c := &changes[i]; c.Err == nil && c.Changed && !how.Dry {
-			plans = append(plans, p)
+			put.add(ctx, p)
 		}
 	}
-	r.carryOut(ctx, plans, changes)
-	for _, p := range plans {
-		if c := &changes[p.i]; errors.Is(c.Err, ErrConflict) {
-			*c = r.putAgain(ctx, ids[p.i], how, func(old *Device) (Device, error) { return change(p.i, old) })
+	put.wait(ctx)
+	for i := range changes {
+		if c := &changes[i]; errors.Is(c.Err, ErrConflict) {
+			*c = r.putAgain(ctx, ids[i], how, func(old *Device) (Device, error) { return change(i, old) })
 		}
 	}
 	return changes, nil
@@ -133,72 +133,6 @@ func (h *held) same(as *held) bool {
 	return a.Name == b.Name && a.ICCID == b.ICCID && a.MSISDN == b.MSISDN && a.RatePlan == b.RatePlan && a.CanSMS() == b.CanSMS()
 }
 
-// putBatchSize is how many devices one script writes: few enough that Redis keeps nobody waiting for long.
-const putBatchSize = 64
-
-// putBatch is plans that one script carries out.
-type putBatch struct {
-	plans  []*plan
-	writes []write
-	keys   []string
-	args   []any
-	sent   *redis.Cmd
-}
-
-// carryOut writes in one pipeline. What was not answered in it is sent once more by itself.
-func (r *Registry) carryOut(ctx context.Context, plans []plan, changes []DeviceChange) {
-	batches := r.putBatches(plans, changes)
-	pipe := r.client.Pipeline()
-	for _, b := range batches {
-		b.keys, b.args = r.keys.putCall(b.writes)
-		b.sent = r.scripts.put.EvalSha(ctx, pipe, b.keys, b.args...)
-	}
-	limited, cancel := context.WithTimeout(ctx, writeLimit)
-	defer cancel()
-	_, _ = pipe.Exec(limited) // each reply has its own error
-	for _, b := range batches {
-		results, err := r.settled(ctx, b)
-		for i, p := range b.plans {
-			if changes[p.i].Err = err; err == nil && results[i] == 0 {
-				changes[p.i].Err = ErrConflict
-			}
-			r.cache.invalidate(p.old.device.ID)
-		}
-	}
-}
-
-// putBatches parts plans by partition, in their order.
-func (r *Registry) putBatches(plans []plan, changes []DeviceChange) (all []*putBatch) {
-	open := map[int]*putBatch{}
-	for i := range plans {
-		p := &plans[i]
-		w, err := r.writeOf(p.old, &p.next)
-		if err != nil {
-			changes[p.i].Err = err
-			continue
-		}
-		b := open[w.partition]
-		if b == nil || len(b.plans) == putBatchSize {
-			b = &putBatch{}
-			open[w.partition], all = b, append(all, b)
-		}
-		b.plans, b.writes = append(b.plans, p), append(b.writes, w)
-	}
-	return all
-}
-
-// settled is what became of each plan of a batch: 1 done, 0 it was not as expected.
-func (r *Registry) settled(ctx context.Context, b *putBatch) ([]int64, error) {
-	reply := b.sent
-	if reply.Err() != nil {
-		var err error
-		if reply, _, err = r.run(ctx, r.scripts.put, b.keys, b.args...); err != nil {
-			return nil, err
-		}
-	}
-	return reply.Int64Slice()
-}
-
 // putAgain is for the one that somebody else changed meanwhile.
 func (r *Registry) putAgain(ctx context.Context, id DeviceID, how Bulk, change func(old *Device) (Device, error)) (c DeviceChange) {
 	for range putTries {
@@ -206,13 +140,15 @@ func (r *Registry) putAgain(ctx context.Context, id DeviceID, how Bulk, change f
 		if err != nil {
 			return DeviceChange{Err: err}
 		}
-		p := []plan{{old: &old}}
-		c, p[0].next = r.plan(&old, how, change)
+		p := plan{old: &old}
+		c, p.next = r.plan(&old, how, change)
 		if c.Err != nil || !c.Changed {
 			return c
 		}
 		changes := []DeviceChange{c}
-		r.carryOut(ctx, p, changes)
+		put := r.newPutter(changes)
+		put.add(ctx, &p)
+		put.wait(ctx)
 		if c = changes[0]; !errors.Is(c.Err, ErrConflict) {
 			return c
 		}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,14 +24,17 @@ func BenchmarkPutDevices(b *testing.B) {
 			ids[i] = benchID(n + i)
 		}
 		changes, err := r.PutDevices(b.Context(), ids, Bulk{}, func(i int, _ *Device) (Device, error) {
-			return Device{Secret: secret, Name: "Pump seven", Labels: map[string]string{"site": "depot"}}, nil
+			k := n + i
+			return Device{
+				Secret: secret, Name: fmt.Sprintf("Pump %d", k), ICCID: fmt.Sprintf("8931%015d", k), MSISDN: fmt.Sprintf("316%08d", k),
+				Labels: map[string]string{"site": fmt.Sprintf("depot%d", k%50), "line": strconv.Itoa(k % 7)},
+			}, nil
 		})
 		if err != nil || changes[0].Err != nil {
 			b.Fatal(err, changes[0].Err)
 		}
 	}
 	b.ReportMetric((redisCPU(b, c)-before)*1e9/float64(b.N), "redis-ns/op")
-	b.Log(c.Info(b.Context(), "commandstats").Val())
 }
 
 // redisCPU is the seconds of CPU that the server has used.

@@ -56,7 +56,7 @@ func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64
 		if err != nil {
 			return Device{}, err
 		}
-		if done, err := r.write(ctx, w); err != nil || done {
+		if done, err := r.writeOne(ctx, w); err != nil || done {
 			return next.device, err
 		}
 	}

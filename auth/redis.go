@@ -135,15 +135,20 @@ func (k Keyspace) putCall(writes []write) (keys []string, args []any) {
 	return keys, args
 }
 
-// write makes a thing what it is to be, if it is as expected; else done is false.
-func (r *Registry) write(ctx context.Context, w write) (done bool, err error) {
-	keys, args := r.keys.putCall([]write{w})
+// write makes things what they are to be, each if it is as expected: done says of each whether it was.
+func (r *Registry) write(ctx context.Context, writes []write) (done []bool, err error) {
+	keys, args := r.keys.putCall(writes)
 	reply, _, err := r.run(ctx, r.scripts.put, keys, args...)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	results, err := reply.Int64Slice()
-	return err == nil && results[0] == 1, err
+	return reply.BoolSlice()
+}
+
+// writeOne is write for one thing.
+func (r *Registry) writeOne(ctx context.Context, w write) (done bool, err error) {
+	all, err := r.write(ctx, []write{w})
+	return err == nil && all[0], err
 }
 
 // errOtherRevision: somebody else has changed the thing meanwhile.

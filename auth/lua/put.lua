@@ -8,7 +8,10 @@
 --          · how many fields and values of the hash, terms that go, and terms that come follow · those
 -- Returns  of each: 1 done, 0 it is not as expected
 local op, kind, ids, results = ARGV[1], ARGV[2], {}, {}
-local index, created, modified, go, come = {}, {}, {}, {}, {}
+local index, created, modified, go = {}, {}, {}, {}
+-- The first terms of all devices, the second ones …: of much the same kind they have much the same place in the index, and
+-- adding them one after the other is a third cheaper than by device.
+local come = {}
 
 local function score(list, at, id)
     list[#list + 1] = at
@@ -36,11 +39,15 @@ for k = kind == 'device' and 7 or 4, #KEYS do
     else
         redis.call('HSET', KEYS[k], 'op', op, 'rev', rev, 'created', born, unpack(ARGV, fields, gone - 1))
         ids[#ids + 1] = id
-        score(index, 0, id)
+        score(index, '0', id)
         score(created, born, id)
         score(modified, rev, id)
         for i = gone, coming - 1 do go[#go + 1] = ARGV[i] end
-        for i = coming, following - 1 do score(come, 0, ARGV[i]) end
+        for i = coming, following - 1 do
+            local nth = i - coming + 1
+            come[nth] = come[nth] or {}
+            score(come[nth], '0', ARGV[i])
+        end
     end
     at = following
 end
@@ -50,7 +57,7 @@ end
 call('ZADD', KEYS[1], index)
 if kind == 'device' then
     call('ZREM', KEYS[4], go)
-    call('ZADD', KEYS[4], come)
+    for _, list in ipairs(come) do call('ZADD', KEYS[4], list) end
     call('ZADD', KEYS[5], created)
     call('ZADD', KEYS[6], modified)
 end
