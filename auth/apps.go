@@ -148,7 +148,7 @@ func (r *Registry) writeApp(ctx context.Context, old, next *App, exists bool) (d
 		return false, fmt.Errorf("encode: %w", err)
 	}
 	w.fields = []any{fieldKey, next.keysText(), fieldAbout, text}
-	return r.write(ctx, w)
+	return r.writeOne(ctx, w)
 }
 
 // keysText is the field of an app's keys: the hash of its key, and during a rotation that of the old one and its end.

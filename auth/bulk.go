@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Bulk says how PutDevices goes about it.
@@ -35,18 +33,20 @@ func (r *Registry) PutDevices(ctx context.Context, ids []DeviceID, how Bulk, cha
 		return nil, fmt.Errorf("put devices: %w", err)
 	}
 	changes := make([]DeviceChange, len(ids))
-	var plans []plan
-	for i := range olds {
-		p := plan{i: i, old: &olds[i]}
+	plans := make([]plan, len(ids))
+	put := r.newPutter(changes)
+	for i := range plans {
+		p := &plans[i]
+		p.i, p.old = i, &olds[i]
 		changes[i], p.next = r.plan(p.old, how, func(old *Device) (Device, error) { return change(i, old) })
 		if c := &changes[i]; c.Err == nil && c.Changed && !how.Dry {
-			plans = append(plans, p)
+			put.add(ctx, p)
 		}
 	}
-	r.carryOut(ctx, plans, changes)
-	for _, p := range plans {
-		if c := &changes[p.i]; errors.Is(c.Err, ErrConflict) {
-			*c = r.putAgain(ctx, ids[p.i], how, func(old *Device) (Device, error) { return change(p.i, old) })
+	put.wait(ctx)
+	for i := range changes {
+		if c := &changes[i]; errors.Is(c.Err, ErrConflict) {
+			*c = r.putAgain(ctx, ids[i], how, func(old *Device) (Device, error) { return change(i, old) })
 		}
 	}
 	return changes, nil
@@ -57,8 +57,6 @@ type plan struct {
 	i    int
 	old  *held
 	next held
-	args []any
-	sent *redis.Cmd
 }
 
 // plan makes the next state of a device, and says what changes.
@@ -135,44 +133,6 @@ func (h *held) same(as *held) bool {
 	return a.Name == b.Name && a.ICCID == b.ICCID && a.MSISDN == b.MSISDN && a.RatePlan == b.RatePlan && a.CanSMS() == b.CanSMS()
 }
 
-// carryOut writes in one pipeline. What was not answered in it is sent once more by itself.
-func (r *Registry) carryOut(ctx context.Context, plans []plan, changes []DeviceChange) {
-	pipe := r.client.Pipeline()
-	for i := range plans {
-		p := &plans[i]
-		w, err := r.writeOf(p.old, &p.next)
-		if err != nil {
-			changes[p.i].Err = err
-			continue
-		}
-		p.args = w.args()
-		p.sent = r.scripts.put.EvalSha(ctx, pipe, r.keys.of(w.thing), p.args...)
-	}
-	limited, cancel := context.WithTimeout(ctx, writeLimit)
-	defer cancel()
-	_, _ = pipe.Exec(limited) // each reply has its own error
-	for i := range plans {
-		p := &plans[i]
-		id := p.old.device.ID
-		if p.sent != nil {
-			changes[p.i].Err = r.settled(ctx, p)
-		}
-		r.cache.invalidate(id)
-	}
-}
-
-// settled is what became of a plan.
-func (r *Registry) settled(ctx context.Context, p *plan) error {
-	n, err := p.sent.Int64()
-	if err != nil {
-		n, _, err = r.run(ctx, r.scripts.put, r.keys.of(r.keys.deviceThing(p.old.device.ID)), p.args...)
-	}
-	if err == nil && n == 0 {
-		return ErrConflict
-	}
-	return err
-}
-
 // putAgain is for the one that somebody else changed meanwhile.
 func (r *Registry) putAgain(ctx context.Context, id DeviceID, how Bulk, change func(old *Device) (Device, error)) (c DeviceChange) {
 	for range putTries {
@@ -180,13 +140,15 @@ func (r *Registry) putAgain(ctx context.Context, id DeviceID, how Bulk, change f
 		if err != nil {
 			return DeviceChange{Err: err}
 		}
-		p := []plan{{old: &old}}
-		c, p[0].next = r.plan(&old, how, change)
+		p := plan{old: &old}
+		c, p.next = r.plan(&old, how, change)
 		if c.Err != nil || !c.Changed {
 			return c
 		}
 		changes := []DeviceChange{c}
-		r.carryOut(ctx, p, changes)
+		put := r.newPutter(changes)
+		put.add(ctx, &p)
+		put.wait(ctx)
 		if c = changes[0]; !errors.Is(c.Err, ErrConflict) {
 			return c
 		}

@@ -56,7 +56,7 @@ func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64
 		if err != nil {
 			return Device{}, err
 		}
-		if done, err := r.write(ctx, w); err != nil || done {
+		if done, err := r.writeOne(ctx, w); err != nil || done {
 			return next.device, err
 		}
 	}
@@ -235,10 +235,10 @@ func (r *Registry) writeOf(old, next *held) (write, error) {
 	}
 	w := write{
 		thing: r.keys.deviceThing(d.ID), expected: old.rec.revision, revision: next.rec.revision, created: d.CreatedAt.UnixMilli(),
-		fields: []any{
-			fieldAuth, next.rec.append(nil), fieldAbout, text,
-			fieldPast, strings.Join(next.past, "\t"), fieldUses, next.uses,
-		},
+		fields: []any{fieldAuth, next.rec.append(nil), fieldAbout, text},
+	}
+	if old.rec.exists { // a new one has neither, and most never will
+		w.fields = append(w.fields, fieldPast, strings.Join(next.past, "\t"), fieldUses, next.uses)
 	}
 	had := old.device.terms()
 	for _, term := range d.terms() {

@@ -71,8 +71,11 @@ func (r *Registry) recordMatch(ctx context.Context, m match, n int64) error {
 		n = 0
 	}
 	keys := []string{r.keys.device(m.id)}
-	uses, _, err := r.run(ctx, r.scripts.match, keys, string(m.matched), strconv.FormatInt(m.revision, 10), n)
-	if err != nil || m.after == 0 || uses < m.after {
+	reply, _, err := r.run(ctx, r.scripts.match, keys, string(m.matched), strconv.FormatInt(m.revision, 10), n)
+	if err != nil || m.after == 0 {
+		return err
+	}
+	if uses, err := reply.Int64(); err != nil || uses < m.after {
 		return err
 	}
 	_, err = r.RevokeSecret(ctx, m.id, m.revision, OldSecret)

@@ -18,8 +18,8 @@ import (
 //
 // where op names the operation that wrote it last and rev and created are Unix ms; a sorted set of the ids, all with
 // score 0 so that it lists by name; of devices two by the times of creation and change, and one of the terms that they are
-// found by; and per partition a stream of changes, whose entries {n kind id} carry the number of the change, which shows a
-// reader whether it missed one.
+// found by; and per partition a stream of changes, whose entries {n kind id} carry the number of the change, of several
+// devices that of the last, which shows a reader whether it missed one.
 const (
 	fieldOp      = "op"
 	fieldRev     = "rev"
@@ -30,8 +30,9 @@ const (
 	fieldUses    = "uses"
 	fieldKey     = "key"
 
-	kindDevice = "device"
-	kindApp    = "app"
+	kindDevice  = "device"
+	kindDevices = "devices" // their ids with tabs between
+	kindApp     = "app"
 
 	changesKept = 10000 // entries of a change stream, about; a reader further behind starts anew
 	writeLimit  = 2 * time.Second
@@ -102,13 +103,14 @@ type write struct {
 	gone, come         []string // terms by which a device is found no more, or from now on
 }
 
-// args are put.lua's.
-func (w *write) args() []any {
+// appendArgs adds what put.lua needs of it.
+func (w *write) appendArgs(args []any) []any {
 	want := ""
 	if w.expected != 0 {
 		want = strconv.FormatInt(w.expected, 10)
 	}
-	args := append([]any{newOp(), want, w.revision, w.kind, w.id, changesKept, w.created, len(w.fields), len(w.gone)}, w.fields...)
+	args = append(args, w.id, want, w.revision, w.created, len(w.fields), len(w.gone), len(w.come))
+	args = append(args, w.fields...)
 	for _, term := range w.gone {
 		args = append(args, term)
 	}
@@ -118,10 +120,35 @@ func (w *write) args() []any {
 	return args
 }
 
-// write makes a thing what it is to be, if it is as expected; else done is false.
-func (r *Registry) write(ctx context.Context, w write) (done bool, err error) {
-	n, _, err := r.run(ctx, r.scripts.put, r.keys.of(w.thing), w.args()...)
-	return n == 1, err
+// putCall is put.lua's keys and arguments for things of one kind and partition.
+func (k Keyspace) putCall(writes []write) (keys []string, args []any) {
+	t := writes[0].thing
+	keys = []string{t.index, k.changes(t.partition), k.changeCount(t.partition)}
+	if t.kind == kindDevice {
+		keys = append(keys, k.terms(t.partition), k.created(t.partition), k.modified(t.partition))
+	}
+	args = []any{newOp(), t.kind, changesKept}
+	for i := range writes {
+		keys = append(keys, writes[i].hash)
+		args = writes[i].appendArgs(args)
+	}
+	return keys, args
+}
+
+// write makes things what they are to be, each if it is as expected: done says of each whether it was.
+func (r *Registry) write(ctx context.Context, writes []write) (done []bool, err error) {
+	keys, args := r.keys.putCall(writes)
+	reply, _, err := r.run(ctx, r.scripts.put, keys, args...)
+	if err != nil {
+		return nil, err
+	}
+	return reply.BoolSlice()
+}
+
+// writeOne is write for one thing.
+func (r *Registry) writeOne(ctx context.Context, w write) (done bool, err error) {
+	all, err := r.write(ctx, []write{w})
+	return err == nil && all[0], err
 }
 
 // errOtherRevision: somebody else has changed the thing meanwhile.
@@ -137,8 +164,11 @@ func (r *Registry) erase(ctx context.Context, t thing, revision int64, terms ...
 	for _, term := range terms {
 		args = append(args, term)
 	}
-	n, again, err := r.run(ctx, r.scripts.delete, r.keys.of(t), args...)
-	switch {
+	reply, again, err := r.run(ctx, r.scripts.delete, r.keys.of(t), args...)
+	if err != nil {
+		return err
+	}
+	switch n, err := reply.Int64(); {
 	case err != nil:
 		return err
 	case n < 0:
@@ -150,21 +180,21 @@ func (r *Registry) erase(ctx context.Context, t thing, revision int64, terms ...
 }
 
 // run sends a script, and once more if the reply was lost: ours are safe to be sent twice.
-func (r *Registry) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (n int64, again bool, err error) {
+func (r *Registry) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (reply *redis.Cmd, again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
-	if n, err = s.Run(ctx, r.client, keys, args...).Int64(); err == nil {
-		return n, false, nil
+	if reply = s.Run(ctx, r.client, keys, args...); reply.Err() == nil {
+		return reply, false, nil
 	}
 	var refused redis.Error
-	if !errors.As(err, &refused) && ctx.Err() == nil {
-		n, err = s.Run(ctx, r.client, keys, args...).Int64()
+	if !errors.As(reply.Err(), &refused) && ctx.Err() == nil {
+		reply = s.Run(ctx, r.client, keys, args...)
 		again = true
 	}
-	if err != nil {
-		return 0, again, unavailable(err)
+	if err := reply.Err(); err != nil {
+		return nil, again, unavailable(err)
 	}
-	return n, again, nil
+	return reply, again, nil
 }
 
 // readHash reads a thing whole; ErrUnknown if there is none.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -27,8 +28,8 @@ func (d *Device) terms() []string {
 	if d.MSISDN != "" {
 		add(termMSISDN, d.MSISDN)
 	}
-	for name, value := range d.Labels {
-		add(termLabel, name+"="+value)
+	for _, name := range slices.Sorted(maps.Keys(d.Labels)) { // in order: see put.lua
+		add(termLabel, name+"="+d.Labels[name])
 	}
 	for _, word := range words(d.Name) {
 		add(termWord, word)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -195,12 +196,14 @@ var errMissed = errors.New("changes were missed")
 // apply passes changes on, in order; their numbers show whether one is missing.
 func (s *changeStream) apply(r *Registry, entries []redis.XMessage) error {
 	for _, e := range entries {
-		n := changeNumber(e)
-		if n != s.count+1 {
+		n, kind, ids := changeOf(e)
+		if n != s.count+int64(len(ids)) {
 			return fmt.Errorf("%w: %s is at %d after %d", errMissed, s.key, n, s.count)
 		}
 		s.last, s.count = e.ID, n
-		r.changed(e.Values)
+		for _, id := range ids {
+			r.changed(kind, id)
+		}
 	}
 	return nil
 }
@@ -219,19 +222,23 @@ func (s *changeStream) check(reply *redis.StringCmd, whole bool) error {
 	return nil
 }
 
-func changeNumber(e redis.XMessage) int64 {
+// changeOf reads an entry: its number, and which things changed.
+func changeOf(e redis.XMessage) (n int64, kind string, ids []string) {
 	text, _ := e.Values["n"].(string)
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return -1
+		n = -1
 	}
-	return n
+	kind, _ = e.Values["kind"].(string)
+	id, _ := e.Values["id"].(string)
+	if kind == kindDevices {
+		return n, kindDevice, strings.Split(id, "\t")
+	}
+	return n, kind, []string{id}
 }
 
-// changed forgets what an entry of a change stream names, and tells of it.
-func (r *Registry) changed(entry map[string]any) {
-	kind, _ := entry["kind"].(string)
-	id, _ := entry["id"].(string)
+// changed forgets a thing, and tells of it.
+func (r *Registry) changed(kind, id string) {
 	switch kind {
 	case kindDevice:
 		r.cache.invalidate(DeviceID(id))
