@@ -158,6 +158,7 @@ local function take(i, waits)
   local a, answer = head + (i - 1) * per, answers[i + 1]
   local device, ack = ARGV[a + 1], ARGV[a + 10]
   local again, http = answer == '=' or sub(answer, 1, 1) == '+', ARGV[a + 2] == 'http'
+  if again then ack = '' end -- what it acknowledges was told the first time
   if answer == '~' or ack == '' and not (http and (waits or again)) then return end
   local R = rules(ARGV[7], tonumber(ARGV[a + 3]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]))
   if ack ~= '' then R.acknowledge(ack, device) end
