@@ -264,8 +264,8 @@ func (w *world) acknowledge(t *rapid.T) {
 	if len(w.made) > 0 && rapid.IntRange(0, 3).Draw(t, "strange") == 0 {
 		id = rapid.SampledFrom(w.made).Draw(t, "downlink").id
 	}
-	if it := w.byID[id]; it != nil && it.device == d && it.id == d.got && !d.gone {
-		it.acked = true
+	if it := w.byID[id]; it != nil && it.device == d && it.generation == d.generation && !d.gone && w.attempted(it) {
+		it.acked = true // it is the device's word, whatever it got
 	}
 	w.send(n, d, w.body(d, fmt.Sprintf(`"n":"downlinkAck","vs":"%s"`, id)), via)
 }
@@ -379,6 +379,11 @@ func (w *world) underWay(it *item) bool {
 	return err == nil && !d.LeaseEnds.IsZero()
 }
 
+func (w *world) attempted(it *item) bool {
+	d, err := w.nodes[0].downlinks.Get(context.Background(), it.id)
+	return err == nil && d.Attempts > 0
+}
+
 func (w *world) pass(t *rapid.T) {
 	steps := []time.Duration{time.Second, 4 * time.Second, 11 * time.Second, 31 * time.Second, 2 * time.Minute, 11 * time.Minute, 90 * time.Minute}
 	w.move(rapid.SampledFrom(steps).Draw(t, "step"))
@@ -398,6 +403,7 @@ func (w *world) move(d time.Duration) {
 	for _, n := range w.nodes {
 		n.look()
 	}
+	w.follow()
 }
 
 // crash ends a node: nobody is told anything, and another takes its place.
