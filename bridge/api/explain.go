@@ -166,7 +166,8 @@ func (a *API) deviceFindings(ctx context.Context, id auth.DeviceID) (found []exp
 	}
 	if !seen || errors.Is(err, auth.ErrUnknown) {
 		return []explain.Finding{{
-			Code: "device-unknown", Text: "there is no such device", Fix: "register it: POST /v1/devices, or m2mbridge device add",
+			Code: "device-unknown", Text: "there is no such device, or it is not among what this app may see",
+			Fix: "look for it with a key that sees every device; if there is none, register it: POST /v1/devices, or m2mbridge device add",
 		}}, false, nil
 	}
 	if err != nil {

@@ -104,7 +104,7 @@ func secretState(d *api.Device) string {
 func rotationEnd(at time.Time, after, messages int64) string {
 	var ends []string
 	if !at.IsZero() {
-		ends = append(ends, day(at))
+		ends = append(ends, second(at))
 	}
 	if after > 0 {
 		ends = append(ends, fmt.Sprintf("after %d more messages with the new one", max(0, after-messages)))

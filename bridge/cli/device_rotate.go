@@ -75,6 +75,10 @@ func (c *DeviceRevoke) Run(env *Env) error {
 	if err != nil || c.JSON {
 		return printJSON(env.Stdout, text, err)
 	}
-	_, err = fmt.Fprintf(env.Stdout, "revoked; secrets that %s has left: %d\n", d.ID, d.Secrets)
+	left := "one secret"
+	if d.Secrets == 0 {
+		left = "no secret: it can send nothing until rotate gives it one"
+	}
+	_, err = fmt.Fprintf(env.Stdout, "revoked; %s has %s\n", d.ID, left)
 	return err
 }

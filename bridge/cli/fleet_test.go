@@ -117,7 +117,7 @@ func TestSecretIsRotated(t *testing.T) {
 		t.Error("get shows the secret")
 	}
 	out, _ = s.run(0, "device", "revoke", testDevice, "old")
-	holds(t, out, "has left: 1")
+	holds(t, out, "has one secret")
 	given := strings.Repeat("aB3", 11)
 	out, _ = s.runWith(0, given+"\n", "device", "rotate", testDevice, "--secret", "-", "--window", "0s")
 	if strings.Contains(out, given) || strings.Contains(out, "secret ") {

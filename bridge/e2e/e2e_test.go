@@ -12,6 +12,8 @@
 // faults_test.go, cut_test.go, chaos_test.go. The program stopping: stop_test.go.
 // A device's removal: revoke_test.go. What a device's steps show: trace_test.go.
 // Downlinks over HTTP: downlink_test.go.
+// A whole fleet: fleet_test.go. New secrets and keys: rotate_test.go. Limits of
+// rate: quota_test.go. What an app may not do over the API: access_api_test.go.
 //
 // It knows nothing of the program's insides. After every test all that the
 // program logged, at debug level, is searched for what must never be there.
