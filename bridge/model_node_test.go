@@ -55,7 +55,7 @@ func (w *world) start(number int) {
 // look does what the time demands; a reply that is lost is Run's to ask for again.
 func (n *modelNode) look() {
 	for range 5 {
-		if _, err := n.downlinks.Look(context.Background()); err == nil {
+		if err := n.downlinks.Look(context.Background()); err == nil {
 			return
 		}
 	}

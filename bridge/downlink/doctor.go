@@ -31,7 +31,7 @@ func (s *Service) Check(ctx context.Context) ([]Fault, error) { return s.inspect
 func (s *Service) Mend(ctx context.Context) ([]Fault, error) { return s.inspect(ctx, true) }
 
 func (s *Service) inspect(ctx context.Context, mend bool) ([]Fault, error) {
-	doctor := &doctor{s: s, mend: mend, script: redis.NewScript(Rules + doctorSource)}
+	doctor := &doctor{s: s, mend: mend, script: redis.NewScript(Rules() + doctorSource)}
 	for _, pass := range []func(context.Context) error{doctor.members, doctor.keys} {
 		if err := pass(ctx); err != nil {
 			return doctor.faults, fmt.Errorf("%w: inspect: %w", ErrUnavailable, err)
@@ -139,13 +139,10 @@ func (d *doctor) look(ctx context.Context, p int, things []any) error {
 	if d.mend {
 		flag = "1"
 	}
-	args := append([]any{s.now().UnixMilli(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, s.cfg.MaxEvents, flag}, things...)
+	args := append([]any{s.clockText(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, s.cfg.MaxEvents, flag}, things...)
 	words, err := d.script.Run(ctx, s.cfg.Client, []string{dueKey(s.cfg.Keys, p)}, args...).StringSlice()
 	if err != nil {
 		return err
-	}
-	if d.mend {
-		s.dueAt(p, s.now())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

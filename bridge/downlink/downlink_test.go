@@ -98,7 +98,7 @@ func (b *bench) done(h Handed, delivered bool) {
 // looked does what the time demands.
 func (b *bench) looked() {
 	b.t.Helper()
-	if _, err := b.Look(b.t.Context()); err != nil {
+	if err := b.Look(b.t.Context()); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -358,13 +358,13 @@ func TestOutcomeThatRedisWasNotTold(t *testing.T) {
 	if err := b.Settle(t.Context(), h, true, "test"); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("settle without redis: %v", err)
 	}
-	if _, err := b.Look(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if err := b.Look(t.Context()); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("look without redis: %v", err)
 	}
 	s.Restart()
 	b.clock.pass(time.Minute) // longer than its lease
 	for end := time.Now().Add(10 * time.Second); ; {
-		if _, err := b.Look(t.Context()); err == nil {
+		if err := b.Look(t.Context()); err == nil {
 			break
 		} else if time.Now().After(end) {
 			t.Fatal(err)
@@ -397,42 +397,4 @@ func TestDeviceRegisteredAnew(t *testing.T) {
 			}
 		}
 	})
-}
-
-// A partition in which nothing is due costs a command every so often, not each second.
-func TestIdlePartitions(t *testing.T) {
-	s := redistest.Start(t)
-	b := newBench(t, s, func(c *Config) { c.Keys.Partitions = 1024 })
-	commands := func() (n int64) {
-		for line := range strings.Lines(s.Client().Info(t.Context(), "stats").Val()) {
-			_, _ = fmt.Sscanf(line, "total_commands_processed:%d", &n)
-		}
-		return n
-	}
-	b.looked() // asks each
-	before := commands()
-	for range 20 {
-		b.clock.pass(time.Second)
-		b.looked()
-	}
-	if n := commands() - before; n < 1024 || n > 3*1024 {
-		t.Errorf("%d commands for 1024 idle partitions in 20 s", n)
-	}
-	d := b.create(draft(1, func(d *Draft) { d.TTL = 2 * time.Second }))
-	b.clock.pass(2 * time.Second)
-	b.looked()
-	b.is(d.ID, Expired) // and is not late for it
-}
-
-func BenchmarkIdleLook(b *testing.B) {
-	for _, partitions := range []int{1, 1024, 4096} {
-		b.Run(fmt.Sprint(partitions), func(b *testing.B) {
-			s := newBench(b, redistest.Start(b), func(c *Config) { c.Keys.Partitions = partitions })
-			s.looked()
-			for b.Loop() {
-				s.clock.pass(time.Second)
-				s.looked()
-			}
-		})
-	}
 }

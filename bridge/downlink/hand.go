@@ -43,9 +43,6 @@ func (s *Service) Handing(h Handed, via Channel) {
 		s.cfg.Note(h.Device, h.ID+" goes once more over "+string(via)+", as an answer that was lost")
 		return
 	}
-	if p, ok := s.partitionOf(h.ID); ok {
-		s.dueAt(p, s.now().Add(s.cfg.Lease))
-	}
 	s.cfg.Note(h.Device, h.ID+" is handed over "+string(via)+", attempt "+strconv.Itoa(h.Attempt))
 }
 
@@ -88,7 +85,6 @@ func (s *Service) Done(ctx context.Context, h Handed, delivered bool, cause stri
 	if err != nil {
 		return false, err
 	}
-	s.dueAt(p, s.now().Add(s.cfg.AckWait))
 	n, err := reply.Int()
 	if n == 1 {
 		s.cfg.Note(h.Device, h.ID+": "+cause)

@@ -11,13 +11,17 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/due"
 )
 
-// Rules are the rules of downlinks in Lua, for a script of another package that changes downlinks too: they make a local
-// function rules(prefix, now, keep, most).
-//
 //go:embed lua/rules.lua
-var Rules string
+var rulesSource string
+
+// Rules are the rules of downlinks in Lua, for a script of another package that changes downlinks too: they make a local
+// function rules(prefix, clock, keep, most, cap), and cost nothing until that is called.
+func Rules() string {
+	return strings.Replace(rulesSource, "--[[the rules of bridge/due]]", due.Rules(), 1)
+}
 
 //go:embed lua/do.lua
 var doSource string
@@ -68,12 +72,28 @@ func currentKey(k auth.Keyspace, p int, id auth.DeviceID) string {
 func (s *Service) do(ctx context.Context, p int, op string, args ...any) (*redis.Cmd, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
 	defer cancel()
-	all := append([]any{s.now().UnixMilli(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, s.cfg.MaxEvents, op}, args...)
+	all := append([]any{s.clockText(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, s.cfg.MaxEvents, op}, args...)
 	reply := s.script.Run(ctx, s.cfg.Client, []string{dueKey(s.cfg.Keys, p)}, all...)
 	if err := reply.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, op, err)
 	}
 	return reply, nil
+}
+
+// clockText is the time for scripts: that of Redis, the same for all nodes, unless a test has its own.
+func (s *Service) clockText() string {
+	if s.cfg.Now == nil {
+		return ""
+	}
+	return strconv.FormatInt(s.now().UnixMilli(), 10)
+}
+
+// Clock is "" where the clock of Redis is used, and "own" with a test's.
+func (s *Service) Clock() string {
+	if s.cfg.Now == nil {
+		return ""
+	}
+	return "own"
 }
 
 // partitionOf is where a downlink is kept; false if it is no id.

@@ -2,40 +2,58 @@ package downlink
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math"
-	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"m2mbridge/bridge/due"
 )
 
 const (
-	lookBatch = 100 // downlinks looked at in one script
-	lookSleep = time.Second
-	lookPause = 200 * time.Millisecond // after a failure
-	readBatch = 512                    // partitions asked in one pipeline
+	lookBatch = 100 // downlinks claimed at once
+	lookPause = 200 * time.Millisecond
+	tidyEach  = time.Second // between looks for what could not be done at once
 )
 
 // Run does what the time demands of downlinks, of all partitions, until ctx ends; it returns nil then. Any number of nodes
-// may run it: what a script finds done already it leaves.
+// may run it.
 func (s *Service) Run(ctx context.Context) error {
+	worker := due.NewWorker(due.WorkerConfig{
+		Set: s.due, Handler: due.HandlerFunc(s.act), Blocking: s.cfg.Blocking, Metrics: s.cfg.Metrics, Log: s.log,
+	})
+	var g errgroup.Group
+	g.Go(func() error { return worker.Run(ctx) })
+	g.Go(func() error { s.tidyUp(ctx); return nil })
+	err := g.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Deadline)
+	defer cancel()
+	if err := s.tellUntold(last); err != nil {
+		s.log.Warn("outcomes of downlinks are not noted: their attempts' leases end", "error", err)
+	}
+	return err
+}
+
+// act looks at one that is due.
+func (s *Service) act(ctx context.Context, c due.Claim) due.Outcome {
+	if _, err := s.do(ctx, c.Partition, "look", c.ID, c.Lease); err != nil {
+		return due.Again(due.In(lookPause))
+	}
+	return due.Left() // the script has set its next time
+}
+
+// tidyUp tells outcomes that Redis could not be told before, and ends the downlinks of removed devices.
+func (s *Service) tidyUp(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {
-		next, err := s.Look(ctx)
-		if err != nil && ctx.Err() == nil && !failing {
-			s.log.Warn("downlinks are not looked at", "error", err)
+		err := s.tidy(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			s.log.Warn("downlinks are not kept up", "error", err)
 		}
 		if err == nil && failing {
-			s.log.Info("downlinks are looked at again")
+			s.log.Info("downlinks are kept up again")
 		}
 		failing = err != nil
-		sleep := min(lookSleep, max(0, next.Sub(s.now())))
-		if failing {
-			sleep = lookPause
-		}
-		timer := time.NewTimer(sleep)
+		timer := time.NewTimer(tidyEach)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -43,104 +61,45 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
-	last, cancel := context.WithTimeout(context.Background(), s.cfg.Deadline)
-	defer cancel()
-	return s.lastWords(last)
 }
 
-// lastWords tells what is untold, if it can; if not, the leases end.
-func (s *Service) lastWords(ctx context.Context) error {
+func (s *Service) tidy(ctx context.Context) error {
 	if err := s.tellUntold(ctx); err != nil {
-		s.log.Warn("outcomes of downlinks are not noted: their attempts' leases end", "error", err)
-	}
-	return nil
-}
-
-// Look is one pass of Run: what is due now, in those partitions where something may be. It says when to come again.
-func (s *Service) Look(ctx context.Context) (next time.Time, err error) {
-	if err := s.tellUntold(ctx); err != nil {
-		return next, err
-	}
-	if err := s.dropRemoved(ctx); err != nil {
-		return next, err
-	}
-	parts := s.agenda.take(s.now())
-	for len(parts) > 0 {
-		n := min(len(parts), readBatch)
-		if err := s.lookAt(ctx, parts[:n]); err != nil {
-			s.agenda.giveBack(parts)
-			return next, err
-		}
-		parts = parts[n:]
-	}
-	return s.agenda.first(), nil
-}
-
-// lookAt asks when the first is due in each of the partitions, and looks at those that are.
-func (s *Service) lookAt(ctx context.Context, parts []int) error {
-	firsts, err := s.firsts(ctx, parts)
-	if err != nil {
 		return err
 	}
-	now := s.now().UnixMilli()
-	for i, p := range parts {
-		for firsts[i] <= now {
-			n, first, err := s.lookIn(ctx, p)
-			if err != nil {
-				return err
+	return s.dropRemoved(ctx)
+}
+
+// nudge has what is to be tidied up looked at now.
+func (s *Service) nudge() {
+	select {
+	case s.nudges <- struct{}{}:
+	default:
+	}
+}
+
+// Look does at once what Run would do by now. It is for who has a clock of its own.
+func (s *Service) Look(ctx context.Context) error {
+	if err := s.tidy(ctx); err != nil {
+		return err
+	}
+	asks := make([]due.Ask, s.cfg.Keys.Count())
+	for p := range asks {
+		asks[p] = due.Ask{Partition: p, N: lookBatch}
+	}
+	for claimed := 1; claimed > 0; {
+		claimed = 0
+		for _, b := range s.due.Claim(ctx, asks...) {
+			if b.Err != nil {
+				return b.Err
 			}
-			if firsts[i] = first; n < lookBatch {
-				break
+			for _, c := range b.Claims {
+				if _, err := s.do(ctx, c.Partition, "look", c.ID, c.Lease); err != nil {
+					return err
+				}
+				claimed++
 			}
 		}
-		s.agenda.due(p, firsts[i])
 	}
 	return nil
 }
-
-// firsts is when the first is due in each of the partitions, Unix ms.
-func (s *Service) firsts(ctx context.Context, parts []int) ([]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
-	defer cancel()
-	pipe := s.cfg.Client.Pipeline()
-	replies := make([]*redis.ZSliceCmd, len(parts))
-	for i, p := range parts {
-		replies[i] = pipe.ZRangeWithScores(ctx, dueKey(s.cfg.Keys, p), 0, 0)
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%w: look: %w", ErrUnavailable, err)
-	}
-	firsts := make([]int64, len(parts))
-	for i := range replies {
-		firsts[i] = never
-		for _, z := range replies[i].Val() {
-			firsts[i] = int64(z.Score)
-		}
-	}
-	return firsts, nil
-}
-
-// lookIn looks at a batch of what is due in a partition: how many they were, and when the next is due.
-func (s *Service) lookIn(ctx context.Context, p int) (n int, next int64, err error) {
-	reply, err := s.do(ctx, p, "look", lookBatch)
-	if err != nil {
-		return 0, 0, err
-	}
-	words, err := reply.Slice()
-	if err != nil || len(words) != 2 {
-		return 0, 0, fmt.Errorf("%w: look: %v, %w", ErrUnavailable, words, err)
-	}
-	count, _ := words[0].(int64)
-	text, _ := words[1].(string)
-	if text == "" {
-		return int(count), never, nil
-	}
-	at, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%w: look: %w", ErrUnavailable, err)
-	}
-	return int(count), int64(at), nil
-}
-
-// never is when nothing is due.
-const never = math.MaxInt64

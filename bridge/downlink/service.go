@@ -12,9 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/due"
 	"m2mbridge/senml"
 )
 
@@ -35,10 +37,13 @@ type Config struct {
 	// Note is told in words what happens to a device's downlinks through this Service; it must not block. Nil: nobody is told.
 	Note func(device auth.DeviceID, text string)
 
+	Blocking redis.UniversalClient // hears of what other nodes make due; nil: within a second or so
+	Metrics  prometheus.Registerer // nil: none
+
 	MaxEvents int64 // length of a partition's events stream, about; 0: no limit
 
 	Log *slog.Logger     // nil: nothing is logged
-	Now func() time.Time // nil: time.Now
+	Now func() time.Time // nil: the clock of Redis, the same for all nodes
 }
 
 // Service keeps the downlinks.
@@ -49,7 +54,7 @@ type Service struct {
 	script *redis.Script
 	nudges chan struct{} // of one: something is due sooner than was thought
 
-	agenda   agenda
+	due      *due.Set
 	removals removals
 	untold   untold
 }
@@ -64,11 +69,11 @@ func New(c Config) *Service {
 	setDefault(&c.Room, 1000)
 	setDefault(&c.MaxPack, 4096)
 	setDefault(&c.Deadline, time.Second)
-	s := &Service{cfg: c, now: c.Now, log: c.Log, script: redis.NewScript(Rules + doSource), nudges: make(chan struct{}, 1)}
+	s := &Service{cfg: c, now: c.Now, log: c.Log, script: redis.NewScript(Rules() + doSource), nudges: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.agenda.begin(c.Keys.Count(), s.now())
+	s.due = due.NewSet(due.Config{Client: c.Client, Keys: c.Keys, Kind: due.Downlink, Horizon: maxTTL + c.Keep + time.Hour, Clock: c.Now})
 	if s.cfg.Note == nil {
 		s.cfg.Note = func(auth.DeviceID, string) {}
 	}
@@ -100,7 +105,7 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 	if err != nil {
 		return Downlink{}, false, err
 	}
-	expires, notBefore := now.Add(d.TTL), int64(0)
+	notBefore := int64(0)
 	if !d.NotBefore.IsZero() {
 		notBefore = d.NotBefore.UnixMilli()
 	}
@@ -109,7 +114,7 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 		once = onceKey(s.cfg.Keys, p, d.App, d.Key)
 	}
 	args := append([]any{
-		newID(p, now), string(d.Device), s.cfg.Room, once, expires.UnixMilli(), notBefore, d.Priority, d.print(pack),
+		newID(p, now), string(d.Device), s.cfg.Room, once, d.TTL.Milliseconds(), notBefore, d.Priority, d.print(pack),
 	}, d.fields(pack)...)
 	reply, err := s.do(ctx, p, "create", args...)
 	if err != nil {
@@ -123,19 +128,10 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 		return Downlink{}, false, map[string]error{"unknown": ErrDevice, "full": ErrFull, "other": ErrOther}[words[1]]
 	}
 	if words[1] == "1" {
-		s.dueAt(p, d.firstDue(expires, now))
 		s.cfg.Note(d.Device, words[0]+" created, channel "+string(d.Channel))
 	}
 	made, err = s.Get(ctx, words[0])
 	return made, words[1] == "1", err
-}
-
-// firstDue is when it is first to be looked at.
-func (d *Draft) firstDue(expires, now time.Time) time.Time {
-	if d.NotBefore.After(now) && d.NotBefore.Before(expires) {
-		return d.NotBefore
-	}
-	return expires
 }
 
 // check brings a draft into its canonical form, or says which rule it breaks; it gives the pack as it is kept.

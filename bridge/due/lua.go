@@ -21,6 +21,9 @@ var ruleSource string
 //	if due.settle(KEYS[1], KEYS[2], now, ARGV[1], ARGV[2]) then redis.call('HSET', KEYS[3], 'state', 'SUCCEEDED') end
 func Script(body string) *redis.Script { return redis.NewScript(ruleSource + body) }
 
+// Rules are the functions alone, for a script that calls them in a place of its own: a local table named due.
+func Rules() string { return ruleSource }
+
 // Keys are the set and the data of a kind in a partition.
 func Keys(ks auth.Keyspace, kind Kind, p int) (set, data string) {
 	k := keys{ks, kind}

@@ -80,20 +80,21 @@ type lane struct {
 	in        chan entry
 	batch     []entry
 	cmd       []any
-	terms     []any // of downlinks, as the script takes them
+	terms     []any  // of downlinks, as the script takes them
+	clock     string // "": downlinks go by the clock of Redis
 	committed []Committed
 
 	heartbeats []Heard
 }
 
 func newLane(cfg *Config, stored *state, node string, p, i int) *lane {
-	source := downlink.Rules + commitSource
-	terms := []any{"", 0, 0, 0, 0}
+	source := downlink.Rules() + commitSource
+	terms, clock := []any{"", 0, 0, 0, 0}, ""
 	if cfg.Downlinks != nil {
-		terms = cfg.Downlinks.Terms(p)
+		terms, clock = cfg.Downlinks.Terms(p), cfg.Downlinks.Clock()
 	}
 	return &lane{
-		terms: terms, cfg: cfg, stored: stored, script: redis.NewScript(source),
+		terms: terms, clock: clock, cfg: cfg, stored: stored, script: redis.NewScript(source),
 		source: source, partition: p, name: fmt.Sprintf("%s-%d", node, i), in: make(chan entry, laneQueue),
 	}
 }
@@ -205,7 +206,7 @@ func (l *lane) prepare(batch []entry) {
 		}
 	}
 	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)
-	l.cmd = append(append(l.cmd, l.terms...), l.newest())
+	l.cmd = append(append(l.cmd, l.terms...), l.newest(), l.clock)
 	for i := range batch {
 		a := &batch[i].u.args
 		l.cmd = append(l.cmd, &a.device, &a.via, &a.at, &a.token, &a.pack, &a.raw, &a.unsigned, &a.tag, &a.newestAt, &a.ack)

@@ -24,7 +24,8 @@
 -- ARGV[8]  ms for a downlink's attempt · 9 ms for which one is kept that has
 --          ended · 10 attempts that one gets · 11 length of the events stream
 -- ARGV[12] newest id of the stream that anybody was handed, as the node knows
--- ARGV[13…] per uplink 10: device, via, at, token, pack, raw, unsigned, tag,
+-- ARGV[13] '' if downlinks go by this Redis' clock, else by the time of receipt
+-- ARGV[14…] per uplink 10: device, via, at, token, pack, raw, unsigned, tag,
 --          newest, id of the downlink that it acknowledges
 --          (raw, unsigned: "" for none; tag: "" when the pack does not fix its
 --          time; pack "" for a heartbeat, which stores nothing)
@@ -38,7 +39,7 @@
 --
 -- The rules of downlinks stand before this script.
 local call, find, sub, format = redis.call, string.find, string.sub, string.format
-local head, per = 12, 10
+local head, per = 13, 10
 local stream, lane = KEYS[1], KEYS[2]
 local seq, mode, keep = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
 local count = (#ARGV - head) / per
@@ -160,7 +161,7 @@ local function take(i, waits)
   local again, http = answer == '=' or sub(answer, 1, 1) == '+', ARGV[a + 2] == 'http'
   if again then ack = '' end -- what it acknowledges was told the first time
   if answer == '~' or ack == '' and not (http and (waits or again)) then return end
-  local R = rules(ARGV[7], tonumber(ARGV[a + 3]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]))
+  local R = rules(ARGV[7], ARGV[13] == '' and '' or ARGV[a + 3], tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]))
   if ack ~= '' then R.acknowledge(ack, device) end
   if not http then return end
   local got

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"m2mbridge/auth"
 	"m2mbridge/senml"
@@ -45,7 +46,7 @@ func FuzzCheck(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, http bool) {
 		g := &grants{}
-		s := &Service{cfg: Config{Registry: g, TrailingNUL: true}, judged: &state{log: slog.New(slog.DiscardHandler)}}
+		s := &Service{cfg: Config{Registry: g, TrailingNUL: true, Now: time.Now}, judged: &state{log: slog.New(slog.DiscardHandler)}}
 		s.pool.New = func() any { return new(uplink) }
 		m := &Message{Via: MQTT, Login: testID, Body: body}
 		if http {

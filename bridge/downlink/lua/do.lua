@@ -1,10 +1,10 @@
 -- One change of downlinks.
 --
 -- KEYS[1]  m2m:{p}:due:downlink; the others of the partition begin alike
--- ARGV[1]  now, Unix ms · 2 ms for which one is kept that has ended · 3 attempts that one gets · 4 length of the events
+-- ARGV[1]  the time, Unix ms, '' for that of this Redis · 2 ms for which one is kept that has ended · 3 attempts that one gets · 4 length of the events
 --          stream · 5 which change · 6… its arguments, as the rules have them
 -- Returns  what the rule returns
-local R = rules(string.sub(KEYS[1], 1, -13), tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+local R = rules(string.sub(KEYS[1], 1, -13), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 local op, a, n = ARGV[5], ARGV, tonumber
 if op == 'create' then
   return R.create(a[6], a[7], n(a[8]), a[9], n(a[10]), n(a[11]), n(a[12]), a[13], {unpack(a, 14)})
@@ -19,4 +19,5 @@ elseif op == 'cancel' then
 elseif op == 'drop' then
   return R.drop(a[6])
 end
-return R.lookAll(n(a[6]))
+for i = 6, #a, 2 do R.lookAt(a[i], a[i + 1]) end
+return (#a - 5) / 2

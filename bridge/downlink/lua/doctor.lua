@@ -6,8 +6,9 @@
 -- Returns  in turn: the kind, the name, and in words what is wrong with it
 --
 -- What is wrong with the time is mended by looking now.
-local P, now, keep = string.sub(KEYS[1], 1, -13), tonumber(ARGV[1]), tonumber(ARGV[2])
-local R = rules(P, now, keep, tonumber(ARGV[3]), tonumber(ARGV[4]))
+local P, keep = string.sub(KEYS[1], 1, -13), tonumber(ARGV[2])
+local R = rules(P, ARGV[1], keep, tonumber(ARGV[3]), tonumber(ARGV[4]))
+local now = R.now
 local call, due, list, key, of = redis.call, KEYS[1], P .. 'downlink:all', R.key, R.of
 local faults = {}
 local kind, name
@@ -58,8 +59,9 @@ local function downlink(id)
   if d.state ~= 'QUEUED' then member(of('queue', d.device), id, d.open and d.order, 'the queue') end
   if d.state == 'EXECUTING' then executing(id, d) end
   local at = tonumber(call('ZSCORE', due, id) or '')
-  if not at and wrong('it is not in due:downlink') then call('ZADD', due, now, id) end
-  if at and at > latest(id, d) and wrong('it is due later than it must') then call('ZADD', due, now, id) end
+  if at and call('HGET', due .. ':data', id) ~= d.device and wrong('its data in due:downlink is another') then R.at(id, d.device, at) end
+  if not at and wrong('it is not in due:downlink') then R.at(id, d.device, now) end
+  if at and at > latest(id, d) and wrong('it is due later than it must') then R.at(id, d.device, now) end
 end
 
 -- strangers are members of a device's set that are none of its downlinks.

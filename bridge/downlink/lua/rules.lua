@@ -1,6 +1,6 @@
 -- The rules of downlinks, all of them: whatever changes a downlink calls one of these, in one script, so that a downlink, its
 -- place in its device's queue and the time when it is next looked at change together. P is the prefix of a partition's keys,
--- now the time in Unix ms, keep how many ms one is kept that has ended, most the attempts that it gets, cap the length of the
+-- clock the time in Unix ms as text ('': that of this Redis), keep how many ms one is kept that has ended, most the attempts that it gets, cap the length of the
 -- events stream, about (0: no limit).
 --
 --   downlink:<id>              hash: what it is, and how it stands
@@ -12,14 +12,24 @@
 --   downlink:http:<device>     the same, where a contact over HTTP may take it
 --   downlink:last:<device>     "<tag> <id>" of the last one that went out over HTTP
 --   downlink:n                 how many were ever created
---   due:downlink               ids by when they are next to be looked at: every downlink is in it, once
-local rules = function(P, now, keep, most, cap)
+--   due:downlink               ids by when they are next to be looked at: every downlink is in it, once; its rules are those
+--   due:downlink:data          of bridge/due, which stand where it says so below. The data is the device
+local rules = function(P, clock, keep, most, cap)
+--[[the rules of bridge/due]]
   local call = redis.call
-  local due, list = P .. 'due:downlink', P .. 'downlink:all'
-  local R = {}
+  local set, data, list = P .. 'due:downlink', P .. 'due:downlink:data', P .. 'downlink:all'
+  local now = math.floor(due.now(clock))
+  local R = {now = now}
 
   local function key(id) return P .. 'downlink:' .. id end
   local function of(kind, device) return P .. 'downlink:' .. kind .. ':' .. device end
+
+  -- at has a downlink looked at then, whatever was meant before.
+  local function at(id, device, ms)
+    local when = string.format('%.0f', ms)
+    if not due.move(set, data, now, id, when, device) then due.add(set, data, now, id, when, device) end
+  end
+  R.at = at
 
   local function tell(id, device, state, cause)
     call('HSET', key(id), 'state', state, 'cause', cause, 'since', now)
@@ -53,7 +63,7 @@ local rules = function(P, now, keep, most, cap)
     call('HDEL', key(id), 'lease', 'taken')
     call('ZREM', of('queue', device), id)
     call('ZREM', of('open', device), id)
-    call('ZADD', due, now + keep, id)
+    at(id, device, now + keep)
     if call('GET', of('current', device)) == id then
       call('DEL', of('current', device), of('http', device))
       advance(device)
@@ -68,7 +78,7 @@ local rules = function(P, now, keep, most, cap)
     elseif d.expires <= now then
       finish(id, device, 'EXPIRED', cause .. '; its time is over')
     else
-      call('ZADD', due, d.expires, id)
+      at(id, device, d.expires)
       tell(id, device, 'EXECUTING', cause)
     end
   end
@@ -100,8 +110,8 @@ local rules = function(P, now, keep, most, cap)
 
   -- room is how many a device may have that have not ended; once the idempotency key's own key, '' for none; print tells one
   -- downlink from another. Returns the id and 1 if it was made now, 0 if it was there; or '' and a word that says why not.
-  function R.create(id, device, room, once, expires, notBefore, priority, print, fields)
-    local registered = registration(device)
+  function R.create(id, device, room, once, ttl, notBefore, priority, print, fields)
+    local registered, expires = registration(device), now + ttl
     if not registered then return {'', 'unknown'} end
     local before = once ~= '' and call('GET', once)
     if before and call('HGET', key(before), 'registered') == registered then
@@ -118,10 +128,10 @@ local rules = function(P, now, keep, most, cap)
     if once ~= '' then call('SET', once, id) end
     tell(id, device, 'QUEUED', 'created')
     if notBefore > now then
-      call('ZADD', due, math.min(notBefore, expires), id)
+      at(id, device, math.min(notBefore, expires))
     else
       call('ZADD', of('queue', device), order, id)
-      call('ZADD', due, expires, id)
+      at(id, device, expires)
       advance(device)
     end
     return {id, '1'}
@@ -147,7 +157,7 @@ local rules = function(P, now, keep, most, cap)
       else
         local attempt = d.attempts + 1
         call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'via', via, 'tag', tag, 'handed', now)
-        call('ZADD', due, now + lease, id)
+        at(id, device, now + lease)
         if via == 'http' then call('SET', of('last', device), tag .. ' ' .. id, 'PX', keep) end
         return {id, tostring(attempt), d.pack}
       end
@@ -165,7 +175,7 @@ local rules = function(P, now, keep, most, cap)
     if d.state ~= 'EXECUTING' or d.expires <= now then return {} end
     local attempt = math.min(d.attempts + 1, most)
     call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'handed', now)
-    call('ZADD', due, now + lease, id)
+    at(id, device, now + lease)
     return {id, tostring(attempt), d.pack}
   end
 
@@ -180,7 +190,7 @@ local rules = function(P, now, keep, most, cap)
       back(id, d.device, d, cause)
     elseif d.ack then
       call('HSET', key(id), 'lease', now + wait, 'taken', 1)
-      call('ZADD', due, now + wait, id)
+      at(id, d.device, now + wait)
       tell(id, d.device, 'EXECUTING', cause .. '; it waits for the device to acknowledge')
     else
       finish(id, d.device, 'SUCCEEDED', cause)
@@ -213,7 +223,7 @@ local rules = function(P, now, keep, most, cap)
     local once, device = v[1], v[2]
     if once and once ~= '' and call('GET', once) == id then call('DEL', once) end
     call('DEL', key(id))
-    call('ZREM', due, id)
+    due.cancel(set, data, id)
     call('ZREM', list, id)
     if not device then return end
     for _, kind in ipairs({'all', 'open', 'queue'}) do call('ZREM', of(kind, device), id) end
@@ -231,11 +241,11 @@ local rules = function(P, now, keep, most, cap)
     if not d then
       R.forget(id) -- outside hands were here
     elseif not d.open then
-      if d.since + keep <= now then R.forget(id) else call('ZADD', due, d.since + keep, id) end
+      if d.since + keep <= now then R.forget(id) else at(id, d.device, d.since + keep) end
     elseif removed(d) then
       finish(id, d.device, 'CANCELLED', 'the device was removed')
     elseif d.lease and d.lease > now then
-      call('ZADD', due, d.lease, id)
+      at(id, d.device, d.lease)
     elseif d.taken then
       back(id, d.device, d, 'the device took attempt ' .. d.attempts .. ', and did not acknowledge it in time')
     elseif d.lease then
@@ -244,20 +254,18 @@ local rules = function(P, now, keep, most, cap)
       finish(id, d.device, 'EXPIRED', 'its time is over')
     elseif d.state == 'QUEUED' and d.notbefore <= now then
       call('ZADD', of('queue', d.device), d.order, id)
-      call('ZADD', due, d.expires, id)
+      at(id, d.device, d.expires)
       advance(d.device)
     elseif d.state == 'QUEUED' then
-      call('ZADD', due, math.min(d.notbefore, d.expires), id)
+      at(id, d.device, math.min(d.notbefore, d.expires))
     else
-      call('ZADD', due, d.expires, id)
+      at(id, d.device, d.expires)
     end
   end
 
-  -- lookAll does it of so many that are due. Returns how many there were, and when the next is due, '' for never.
-  function R.lookAll(count)
-    local ids = call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, count)
-    for _, id in ipairs(ids) do R.look(id) end
-    return {#ids, call('ZRANGE', due, 0, 0, 'WITHSCORES')[2] or ''}
+  -- lookAt does it for whoever has claimed it, while the claim holds.
+  function R.lookAt(id, lease)
+    if due.held(set, id, lease) then R.look(id) end
   end
 
   -- The device is gone: so are its downlinks.
