@@ -160,3 +160,35 @@ func TestConcurrentUplinksShareNoDownlink(t *testing.T) {
 		}
 	}
 }
+
+// A device whose answer was lost sends its uplink again: it gets the same, as an attempt that counts, unless that has ended.
+func TestRepeatedUplinkTakesTheSameDownlink(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		r, d := withDownlinks(t, s, Config{})
+		id := create(t, d, 1)
+		again := func() Verdict { return r.send(packAt(testID, 1_700_000_000, 1), testSecret) }
+		first := again()
+		second := again() // while nobody knows yet
+		first.Downlink.Settle(false, "test")
+		if got(second) != 1 {
+			t.Fatalf("a repeat took %+v", second.Downlink)
+		}
+		second.Downlink.Settle(true, "test")
+		stands(t, d, id, downlink.Succeeded)
+
+		id = create(t, d, 2)
+		again = func() Verdict { return r.send(packAt(testID, 1_700_000_001, 1), testSecret) }
+		again().Downlink.Settle(false, "test")
+		third := again() // when it is known that it did not arrive
+		if got(third) != 2 {
+			t.Fatalf("a repeat took %+v", third.Downlink)
+		}
+		third.Downlink.Settle(false, "test")
+		if err := d.Cancel(t.Context(), id, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if v := again(); v.Downlink != nil {
+			t.Errorf("a repeat took what was cancelled: %+v", v.Downlink)
+		}
+	})
+}
