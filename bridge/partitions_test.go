@@ -63,9 +63,12 @@ func TestTailOfManyPartitions(t *testing.T) {
 	pipe := st.Client.Pipeline()
 	for p := range keys.Count() {
 		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: stream.Key(keys, stream.Events, p), Values: []any{"kind", "presence"}})
-	}
-	if _, err := pipe.Exec(t.Context()); err != nil {
-		t.Fatal(err)
+		if pipe.Len() < 128 && p < keys.Count()-1 { // each wakes a connection: all at once take longer than a reply may
+			continue
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for p, s := range f.Of("events") {
 		for f.End(s).ID == (broker.ID{}) {
