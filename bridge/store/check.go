@@ -34,10 +34,11 @@ func (s *Store) check(ctx context.Context, t target, patience time.Duration) err
 	if t.ownsItsPersistence {
 		return nil
 	}
-	for _, risk := range []string{info.ForgetsAtStop(), info.ThrowsAway()} {
-		if risk != "" {
-			s.log.Warn(risk, "store", t.String())
-		}
+	if risk := info.ForgetsAtStop(); risk != "" {
+		s.log.Warn(risk, "store", t.String())
+	}
+	if risk := info.ThrowsAway(); risk != "" {
+		s.log.Warn(risk, "store", t.String(), "policy", info["maxmemory_policy"])
 	}
 	return nil
 }
@@ -56,7 +57,7 @@ func (info Info) ForgetsAtStop() string {
 // ThrowsAway says what that server may drop when it is full; "" if nothing.
 func (info Info) ThrowsAway() string {
 	if p := info["maxmemory_policy"]; p != "" && p != "noeviction" {
-		return "redis may throw away what was acknowledged when it is full: its maxmemory-policy is " + p + " (set maxmemory-policy noeviction)"
+		return "redis may throw away what was acknowledged when it is full (set maxmemory-policy noeviction)"
 	}
 	return ""
 }
