@@ -48,9 +48,6 @@ remains. Examples, of the bridge on this machine, and of a Redis alone:
   m2mbridge doctor --redis redis://127.0.0.1:6379/0 --no-listeners --fix`
 }
 
-// errUnsound is what remains.
-var errUnsound = errors.New("faults remain")
-
 // Run makes the checks and prints each as it is made.
 func (c *Doctor) Run(env *Env) error {
 	if err := c.check(env); err != nil {
@@ -71,9 +68,9 @@ func (c *Doctor) Run(env *Env) error {
 	case err != nil || out.err != nil:
 		return errors.Join(err, out.err)
 	case out.faults == 1:
-		return fmt.Errorf("1 fault: %w", errUnsound)
+		return errors.New("a fault remains")
 	case out.faults > 0:
-		return fmt.Errorf("%d faults: %w", out.faults, errUnsound)
+		return fmt.Errorf("%d faults remain", out.faults)
 	}
 	return nil
 }
