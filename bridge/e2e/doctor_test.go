@@ -14,8 +14,9 @@ func TestDoctor(t *testing.T) {
 	need(t, "curl")
 	s := newSite(t, redistest.AppendOnly())
 	n := s.serve("--mqtt-ws", "127.0.0.1:0", "--partitions", "2")
-	s.mainJob(n)
 	d := s.imei()
+	s.send(n, d, pack(d, 0, "t", 1))
+	s.app("dashboard", []string{"uplink.read"})
 	s.queue(n, d, 1)
 	args := []string{
 		"doctor", "--redis", s.redis.URL(), "--http", n.addr("http"), "--api", n.addr("api"), "--mqtt", n.addr("mqtt"), "--mqtt-ws", n.addr("mqtt-ws"),
