@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -29,12 +30,29 @@ func claimPartitions(ctx context.Context, client redis.UniversalClient, ks auth.
 	if err := client.SetNX(ctx, key, ks.Count(), 0).Err(); err != nil {
 		return fmt.Errorf("note the number of partitions: %w", err)
 	}
-	known, err := client.Get(ctx, key).Result()
+	known, err := ClaimedPartitions(ctx, client)
 	if err != nil {
-		return fmt.Errorf("read the number of partitions: %w", err)
+		return err
 	}
-	if known != strconv.Itoa(ks.Count()) {
-		return fmt.Errorf("partitions: %d here, but this Redis was set up with %s, which cannot change", ks.Count(), known)
+	if known != ks.Count() {
+		return fmt.Errorf("partitions: %d here, but this Redis was set up with %d, which cannot change", ks.Count(), known)
 	}
 	return nil
+}
+
+// ClaimedPartitions is the number of partitions that the first node noted; 0: none
+// has used this Redis.
+func ClaimedPartitions(ctx context.Context, client redis.UniversalClient) (int, error) {
+	text, err := client.Get(ctx, partitionsKey(auth.Keyspace{})).Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the number of partitions: %w", err)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPartitions {
+		return 0, fmt.Errorf("the number of partitions in Redis is %.32q, which is none", text)
+	}
+	return n, nil
 }

@@ -16,6 +16,8 @@ type SettingError struct{ Key, Reason string }
 
 func (e *SettingError) Error() string { return e.Key + ": " + e.Reason }
 
+const maxPartitions = 4096
+
 func refuse(key, format string, args ...any) error {
 	return &SettingError{key, fmt.Sprintf(format, args...)}
 }
@@ -50,7 +52,7 @@ func (c *Config) checkRanges() error {
 		key              string
 		value, low, high int64
 	}{
-		{"partitions", int64(c.Partitions), 1, 4096},
+		{"partitions", int64(c.Partitions), 1, maxPartitions},
 		{"uplinks-max", c.UplinksMax, 0, unlimited},
 		{"rejects-max", c.RejectsMax, 0, unlimited},
 		{"reject-rate", int64(c.RejectRate), 0, unlimited},

@@ -33,6 +33,7 @@ type CLI struct {
 	Version    bool   `alone:"" help:"Print the version and end."`
 
 	Serve  Serve     `cmd:"" help:"Run the bridge."`
+	Doctor Doctor    `cmd:"" help:"Check Redis, its settings, the clocks, the listeners, and all that is kept; mend it with --fix."`
 	Config ConfigCmd `cmd:"" help:"Print the whole effective configuration of serve as a TOML file, secrets starred."`
 
 	Device   Device   `cmd:"" help:"Add, search, change, import and export devices."`

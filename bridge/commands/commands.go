@@ -251,3 +251,24 @@ func (r *reader) one(ctx context.Context, key string, e *redis.XMessage) error {
 	}
 	return nil
 }
+
+// Stuck counts the commands that a node took and has neither carried out nor
+// refused for so long. Another takes them over, where one runs.
+func Stuck(ctx context.Context, client redis.UniversalClient, k auth.Keyspace, since time.Duration) (n int, err error) {
+	pipe := client.Pipeline()
+	var replies []*redis.XPendingExtCmd
+	for p := range k.Count() {
+		replies = append(replies, pipe.XPendingExt(ctx, &redis.XPendingExtArgs{
+			Stream: Key(k, p), Group: group, Idle: since, Start: "-", End: "+", Count: readCount,
+		}))
+	}
+	_, _ = pipe.Exec(ctx) // each reply has its own error
+	for _, reply := range replies {
+		pending, err := reply.Result()
+		if err != nil && !redis.HasErrorPrefix(err, "NOGROUP") { // no node has been here
+			return n, fmt.Errorf("look for commands that are stuck: %w", err)
+		}
+		n += len(pending)
+	}
+	return n, nil
+}

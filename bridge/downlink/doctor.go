@@ -3,7 +3,6 @@ package downlink
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,7 +30,7 @@ func (s *Service) Check(ctx context.Context) ([]Fault, error) { return s.inspect
 func (s *Service) Mend(ctx context.Context) ([]Fault, error) { return s.inspect(ctx, true) }
 
 func (s *Service) inspect(ctx context.Context, mend bool) ([]Fault, error) {
-	doctor := &doctor{s: s, mend: mend, script: redis.NewScript(Rules() + doctorSource)}
+	doctor := &doctor{s: s, mend: mend, script: redis.NewScript(Rules() + doctorSource), known: map[Fault]bool{}}
 	for _, pass := range []func(context.Context) error{doctor.members, doctor.keys} {
 		if err := pass(ctx); err != nil {
 			return doctor.faults, fmt.Errorf("%w: inspect: %w", ErrUnavailable, err)
@@ -48,6 +47,7 @@ type doctor struct {
 
 	mu     sync.Mutex // masters of a cluster are scanned side by side
 	faults []Fault
+	known  map[Fault]bool // the same
 }
 
 // members inspects those of the sets of each partition.
@@ -148,8 +148,8 @@ func (d *doctor) look(ctx context.Context, p int, things []any) error {
 	defer d.mu.Unlock()
 	for i := 0; i+2 < len(words); i += 3 {
 		f := Fault{p, words[i], words[i+1], words[i+2]}
-		if !slices.Contains(d.faults, f) { // what is in several places is inspected as often
-			d.faults = append(d.faults, f)
+		if !d.known[f] { // what is in several places is inspected as often
+			d.known[f], d.faults = true, append(d.faults, f)
 		}
 	}
 	return nil

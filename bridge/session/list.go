@@ -209,3 +209,19 @@ func number(s string) int64 {
 }
 
 func instant(s string) time.Time { return time.UnixMilli(number(s)).UTC() }
+
+// Count is how many sessions there are, those that have just expired among them.
+func (k *Keeper) Count(ctx context.Context) (n int64, err error) {
+	pipe := k.client.Pipeline()
+	var counts []*redis.IntCmd
+	for p := range k.keys.Count() {
+		counts = append(counts, pipe.ZCard(ctx, k.keys.index(p)))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("count sessions: %w", err)
+	}
+	for _, c := range counts {
+		n += c.Val()
+	}
+	return n, nil
+}

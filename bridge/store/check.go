@@ -28,24 +28,43 @@ func (s *Store) check(ctx context.Context, t target, patience time.Duration) err
 		s.log.Warn("redis keeps its version and settings to itself: INFO is not permitted")
 		return nil
 	}
-	if err := info.check(t.form); err != nil {
+	if err := s.Fits(info); err != nil {
 		return fmt.Errorf("redis at %s: %w", t, err)
 	}
 	if t.ownsItsPersistence {
 		return nil
 	}
-	if info["aof_enabled"] == "0" {
-		s.log.Warn("redis has no append-only file: what was acknowledged is lost when it stops (set appendonly yes)", "store", t.String())
+	if risk := info.ForgetsAtStop(); risk != "" {
+		s.log.Warn(risk, "store", t.String())
 	}
-	if p := info["maxmemory_policy"]; p != "" && p != "noeviction" {
-		s.log.Warn("redis may throw away what was acknowledged when it is full (set maxmemory-policy noeviction)", "store", t.String(), "policy", p)
+	if risk := info.ThrowsAway(); risk != "" {
+		s.log.Warn(risk, "store", t.String(), "policy", info["maxmemory_policy"])
 	}
 	return nil
 }
 
+// Fits tells whether that server can serve: nil, or why not.
+func (s *Store) Fits(info Info) error { return info.check(s.form) }
+
+// ForgetsAtStop says what is lost when that server stops; "" if nothing is.
+func (info Info) ForgetsAtStop() string {
+	if info["aof_enabled"] == "0" {
+		return "redis has no append-only file: what was acknowledged is lost when it stops (set appendonly yes)"
+	}
+	return ""
+}
+
+// ThrowsAway says what that server may drop when it is full; "" if nothing.
+func (info Info) ThrowsAway() string {
+	if p := info["maxmemory_policy"]; p != "" && p != "noeviction" {
+		return "redis may throw away what was acknowledged when it is full (set maxmemory-policy noeviction)"
+	}
+	return ""
+}
+
 // reach waits for the server's INFO; a server that is starting beside us, as
 // in a compose file, gets a while.
-func (s *Store) reach(ctx context.Context, patience time.Duration) (serverInfo, error) {
+func (s *Store) reach(ctx context.Context, patience time.Duration) (Info, error) {
 	if patience == 0 {
 		patience = 5 * time.Second
 	}
@@ -54,13 +73,13 @@ func (s *Store) reach(ctx context.Context, patience time.Duration) (serverInfo, 
 		text, err := s.Client.Info(ctx).Result()
 		switch {
 		case err == nil:
-			return parseInfo(text), nil
+			return ParseInfo(text), nil
 		case strings.HasPrefix(err.Error(), "NOPERM"):
 			return nil, nil
 		case isFinal(err) || ctx.Err() != nil || time.Now().After(deadline):
-			return nil, explain(err)
+			return nil, Explain(err)
 		case !told:
-			s.log.Info("waiting for redis", "store", s.describe, "error", explain(err))
+			s.log.Info("waiting for redis", "store", s.describe, "error", Explain(err))
 			told = true
 		}
 		select {
@@ -78,11 +97,12 @@ func isFinal(err error) bool {
 		!strings.HasPrefix(err.Error(), "CLUSTERDOWN") && !strings.HasPrefix(err.Error(), "BUSY")
 }
 
-// serverInfo is the answer to INFO, fields by name.
-type serverInfo map[string]string
+// Info is the answer to INFO, fields by name.
+type Info map[string]string
 
-func parseInfo(text string) serverInfo {
-	info := serverInfo{}
+// ParseInfo reads the text of an INFO.
+func ParseInfo(text string) Info {
+	info := Info{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			info[name] = value
@@ -91,7 +111,7 @@ func parseInfo(text string) serverInfo {
 	return info
 }
 
-func (info serverInfo) check(form string) error {
+func (info Info) check(form string) error {
 	version := info["redis_version"]
 	major, _, _ := strings.Cut(version, ".")
 	n, err := strconv.Atoi(major)

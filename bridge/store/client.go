@@ -10,10 +10,16 @@ import (
 // patience of one step of one command: a device gets its 503 within a second.
 const commandTimeout = 500 * time.Millisecond
 
+// Connections of a client that does not block.
+const poolSize, pipelinePool = 32, 8
+
+// Connections is how many a node may have open at once to one server, at most.
+func Connections(partitions int) int { return 2*(poolSize+pipelinePool) + 2*partitions + 64 }
+
 // client is for all that answers at once.
 func (t target) client() redis.UniversalClient {
 	o := t.options()
-	o.PoolSize = 32
+	o.PoolSize = poolSize
 	return t.connect(o)
 }
 
@@ -23,7 +29,7 @@ func (t target) blocking() redis.UniversalClient {
 	o := t.options()
 	// A bound only: connections are made when they are needed. Each of up to 4096
 	// partitions has one for its streams, and on a cluster one for its registry.
-	o.PoolSize = 2*4096 + 64
+	o.PoolSize = Connections(4096) - 2*(poolSize+pipelinePool)
 	o.PipelinePoolSize = -1
 	return t.connect(o)
 }
@@ -45,7 +51,7 @@ func (t target) options() *redis.UniversalOptions {
 		ReadTimeout:           commandTimeout,
 		WriteTimeout:          commandTimeout,
 		PoolTimeout:           commandTimeout,
-		PipelinePoolSize:      8,
+		PipelinePoolSize:      pipelinePool,
 
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}

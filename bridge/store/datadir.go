@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -95,8 +96,10 @@ const socketLimit = 107
 // socket names the child's socket: in the data directory, or where that is too
 // deep in a short private one. cleanup removes the latter.
 func (d *directory) socket() (path string, cleanup func() error, err error) {
-	path = filepath.Join(d.path, "redis.sock")
+	path = filepath.Join(d.path, socketFile)
+	note := filepath.Join(d.path, placeFile)
 	if len(path) <= socketLimit {
+		_ = os.Remove(note) // of an earlier run, on a system with other limits
 		return path, func() error { return nil }, nil
 	}
 	short, err := os.MkdirTemp("", "m2mbridge-") // mode 0700
@@ -106,5 +109,32 @@ func (d *directory) socket() (path string, cleanup func() error, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("find a place for the socket: %w", err)
 	}
-	return filepath.Join(short, "redis.sock"), func() error { return os.RemoveAll(short) }, nil
+	path = filepath.Join(short, socketFile)
+	if err := os.WriteFile(note, []byte(path), 0o600); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("note the place of the socket: %w", err), os.Remove(short))
+	}
+	return path, func() error { return errors.Join(os.Remove(note), os.RemoveAll(short)) }, nil
+}
+
+const (
+	socketFile = "redis.sock"
+	placeFile  = "redis.sock.at" // says where the socket is, if not beside it
+)
+
+// RunningURL is where the redis-server of our own can be reached that a running
+// program keeps its data in root with (empty: [DefaultData]); an error if none is
+// found. One in a program's memory cannot be reached.
+func RunningURL(root string) (string, error) {
+	d, err := dataDir(root)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(d.path, socketFile)
+	if place, err := os.ReadFile(filepath.Join(d.path, placeFile)); err == nil {
+		path = string(place)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeSocket == 0 {
+		return "", fmt.Errorf("no m2mbridge keeps its data in %s now", d.root)
+	}
+	return "unix://" + (&url.URL{Path: path}).EscapedPath(), nil
 }

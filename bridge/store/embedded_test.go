@@ -250,10 +250,40 @@ func TestForeignPIDIsLeftAlone(t *testing.T) {
 	}
 }
 
+// reaches wants another to reach the child of that directory by its URL.
+func reaches(t *testing.T, dir string) {
+	t.Helper()
+	url, err := store.RunningURL(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, store.Config{URL: url})
+	if err := other.CanStore(t.Context()); err != nil {
+		t.Errorf("%s: %v", url, err)
+	}
+}
+
+func TestRunningURL(t *testing.T) {
+	needServer(t)
+	dir := filepath.Join(shortDir(t), "a?b c")
+	if url, err := store.RunningURL(dir); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("before: %q, %v", url, err)
+	}
+	st := open(t, store.Config{Data: dir})
+	reaches(t, dir)
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := store.RunningURL(dir); err == nil {
+		t.Errorf("afterwards: %q", url)
+	}
+}
+
 func TestDeepDirectoryGetsShortSocket(t *testing.T) {
 	needServer(t)
 	dir := filepath.Join(shortDir(t), strings.Repeat("deep/", 30))
 	st := open(t, store.Config{Data: dir})
+	reaches(t, dir)
 	if err := st.CanStore(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -16,7 +16,7 @@ func ParseURL(raw string) (description, user, password string, err error) {
 }
 
 // CheckInfo judges the text of an INFO.
-func CheckInfo(text, form string) error { return parseInfo(text).check(form) }
+func CheckInfo(text, form string) error { return ParseInfo(text).check(form) }
 
 // LogOutput logs what a child says.
 func LogOutput(log *slog.Logger, said string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,7 +22,7 @@ func (s *Store) CanStore(ctx context.Context) error {
 		}
 		return nil
 	})
-	return explain(err)
+	return Explain(err)
 }
 
 // explanations of the error codes that a write can meet.
@@ -39,8 +40,8 @@ var explanations = map[string]string{
 	"NOPERM":      "redis does not permit it to this user",
 }
 
-// explain puts words before Redis's own; the cause stays wrapped.
-func explain(err error) error {
+// Explain puts words before Redis's own; the cause stays wrapped.
+func Explain(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -53,4 +54,19 @@ func explain(err error) error {
 		return fmt.Errorf("%s: %w", words, err)
 	}
 	return fmt.Errorf("redis refuses: %w", err)
+}
+
+// EachMaster visits every server that takes writes, one at a time: all masters of a
+// cluster, else the one there is, without a name.
+func (s *Store) EachMaster(ctx context.Context, visit func(ctx context.Context, name string, c redis.Cmdable) error) error {
+	cluster, ok := s.Client.(*redis.ClusterClient)
+	if !ok {
+		return visit(ctx, "", s.Client)
+	}
+	var one sync.Mutex
+	return cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+		one.Lock()
+		defer one.Unlock()
+		return visit(ctx, c.Options().Addr, c)
+	})
 }

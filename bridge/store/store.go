@@ -29,8 +29,10 @@ type Config struct {
 	Data string // directory of the child's data; empty: DefaultData()
 	Log  *slog.Logger
 
-	Patience time.Duration // how long Open waits for a server that is not there yet; 0: 5 s
-	Probe    []string      // keys that CanStore writes, one for each slot in use; empty: one key
+	Patience  time.Duration // how long Open waits for a server that is not there yet; 0: 5 s
+	Unchecked bool          // Open leaves it to the caller to find out what server it is, and whether it is there
+
+	Probe []string // keys that CanStore writes, one for each slot in use; empty: one key
 }
 
 // Store is an open Redis. Its clients give up within half a second (Blocking:
@@ -46,6 +48,7 @@ type Store struct {
 	Kind     string
 
 	describe string
+	form     string // of the URL
 	probe    []string
 	log      *slog.Logger
 	backend  backend // nil: a server that is not ours
@@ -82,8 +85,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.describe = t.String()
+	s.describe, s.form = t.String(), t.form
 	s.Client, s.Reader, s.Blocking = t.client(), t.client(), t.blocking()
+	if c.Unchecked {
+		return s, nil
+	}
 	if err := s.check(ctx, t, c.Patience); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -126,7 +132,7 @@ func (s *Store) Run(ctx context.Context) error {
 		if up = err == nil; up {
 			s.log.Info("redis is back", "store", s.describe)
 		} else {
-			s.log.Warn("redis is away", "store", s.describe, "error", explain(err))
+			s.log.Warn("redis is away", "store", s.describe, "error", Explain(err))
 		}
 	}
 }
