@@ -8,12 +8,14 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/bridge/due"
 )
 
 // Fault is something in Redis that the rules of downlinks cannot have made: outside hands, or a loss of data.
 type Fault struct {
 	Partition int
-	Kind      string // "downlink", "device" or "once": an idempotency key
+	Kind      string // "downlink", "device", "due": its entry there, or "once": an idempotency key
 	Name      string // which one
 	What      string // what is wrong with it
 }
@@ -36,7 +38,24 @@ func (s *Service) inspect(ctx context.Context, mend bool) ([]Fault, error) {
 			return doctor.faults, fmt.Errorf("%w: inspect: %w", ErrUnavailable, err)
 		}
 	}
-	return doctor.faults, nil
+	err := doctor.entries(ctx)
+	return doctor.faults, err
+}
+
+// entries inspects those of the due sets by the rules of their own: what the downlinks do not account for.
+func (d *doctor) entries(ctx context.Context) error {
+	look := func(ctx context.Context) ([]due.Fault, error) { return d.s.due.Check(ctx, 0) }
+	if d.mend {
+		look = d.s.due.Mend
+	}
+	faults, err := look(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: inspect: %w", ErrUnavailable, err)
+	}
+	for _, f := range faults {
+		d.faults = append(d.faults, Fault{f.Partition, "due", f.ID, string(f.Problem)})
+	}
+	return nil
 }
 
 // doctor is one inspection.

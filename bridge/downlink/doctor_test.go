@@ -26,6 +26,8 @@ func TestDoctor(t *testing.T) {
 		{"due without data", "member without data", func(c redis.Pipeliner, ids []string) {
 			c.ZAdd(t.Context(), p+"due:downlink", redis.Z{Score: 4_999_999_999_999, Member: "0-strange"})
 		}, 0},
+		{"due's data removed", "its data in due:downlink", func(c redis.Pipeliner, ids []string) { c.Del(t.Context(), p+"due:downlink:data") }, 0},
+		{"due's data alone", "no member", func(c redis.Pipeliner, ids []string) { c.HSet(t.Context(), p+"due:downlink:data", "0-strange", "x") }, 0},
 		{"listed without data", "member without data", func(c redis.Pipeliner, ids []string) {
 			c.ZAdd(t.Context(), p+"downlink:all", redis.Z{Member: "0-strange"})
 		}, 0},
