@@ -33,16 +33,15 @@ func (s *Service) Mend(ctx context.Context) ([]Fault, error) { return s.inspect(
 
 func (s *Service) inspect(ctx context.Context, mend bool) ([]Fault, error) {
 	doctor := &doctor{s: s, mend: mend, script: redis.NewScript(Rules() + doctorSource), known: map[Fault]bool{}}
-	for _, pass := range []func(context.Context) error{doctor.members, doctor.keys} {
+	for _, pass := range []func(context.Context) error{doctor.entries, doctor.members, doctor.keys} {
 		if err := pass(ctx); err != nil {
 			return doctor.faults, fmt.Errorf("%w: inspect: %w", ErrUnavailable, err)
 		}
 	}
-	err := doctor.entries(ctx)
-	return doctor.faults, err
+	return doctor.faults, nil
 }
 
-// entries inspects those of the due sets by the rules of their own: what the downlinks do not account for.
+// entries inspects those of the due sets by the rules of their own. What that leaves the downlinks are held against.
 func (d *doctor) entries(ctx context.Context) error {
 	look := func(ctx context.Context) ([]due.Fault, error) { return d.s.due.Check(ctx, 0) }
 	if d.mend {
@@ -50,7 +49,7 @@ func (d *doctor) entries(ctx context.Context) error {
 	}
 	faults, err := look(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: inspect: %w", ErrUnavailable, err)
+		return err
 	}
 	for _, f := range faults {
 		d.faults = append(d.faults, Fault{f.Partition, "due", f.ID, string(f.Problem)})
