@@ -98,7 +98,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		return fmt.Errorf("make registry: %w", err)
 	}
 	b.trace = b.newTrace(keys)
-	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, Lease: b.cfg.DownlinkLease, Blocking: b.store.Blocking, Metrics: metrics, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink})
+	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, Lease: b.cfg.DownlinkLease, AckWait: b.cfg.DownlinkAckWait, Blocking: b.store.Blocking, Metrics: metrics, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink})
 	b.courier = courier.New(b.downlinks, b.log)
 	b.commands = commands.New(commands.Config{
 		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys, Node: nodeName() + ":" + rand.Text()[:8],

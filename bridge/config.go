@@ -49,7 +49,8 @@ type Config struct {
 	AdminKey  string `name:"admin-key" env:"M2M_ADMIN_KEY" secret:"" placeholder:"KEY" group:"API" help:"Key of the admin, who may do everything. Empty: generated at start and printed once."`
 	SecretKey string `name:"secret-key" env:"M2M_SECRET_KEY" secret:"" placeholder:"KEY" group:"API" help:"Encrypts devices' secrets in Redis; the same on all nodes. Empty: they are kept as they are."`
 
-	AppRate float64 `name:"app-rate" env:"M2M_APP_RATE" default:"200" group:"API" help:"Requests per second that each app, the admin too, may make of this node's API, twice as many at once; an app's own limit wins over it. 0: no limit."`
+	AppRate     float64 `name:"app-rate" env:"M2M_APP_RATE" default:"200" group:"API" help:"Requests per second that each app, the admin too, may make of this node's API, twice as many at once; an app's own limit wins over it. 0: no limit."`
+	TraceMemory Size    `name:"trace-memory" env:"M2M_TRACE_MEMORY" default:"32MiB" placeholder:"SIZE" group:"API" help:"Memory for the last steps of each device's messages, which tail --device and /v1/trace show; the device that was quiet the longest goes first. 0: none are kept."`
 
 	Profile       string         `name:"profile" env:"M2M_PROFILE" default:"kpn" placeholder:"kpn|strict" group:"Uplinks" help:"SenML packs taken: strict is RFC 8428 to the letter; kpn also takes heartbeats (packs of base fields only), either base64 alphabet, ThingsML's i_ and an exponent's upper-case E."`
 	Once          string         `name:"once" env:"M2M_ONCE" default:"dedupe" placeholder:"off|observe|dedupe|enforce" group:"Uplinks" help:"The same bytes from the same device, if they fix their time: off stores each; observe stores each and counts; dedupe stores them once; enforce also refuses packs older than the newest by more than --tolerance."`
@@ -61,8 +62,8 @@ type Config struct {
 	UnsignedFrom  []netip.Prefix `name:"unsigned-from" env:"M2M_UNSIGNED_FROM" placeholder:"CIDR,…" group:"Uplinks" help:"Networks from which devices marked unsigned may send without a token. Empty: none."`
 	DeviceCache   Size           `name:"device-cache" env:"M2M_DEVICE_CACHE" default:"64MiB" placeholder:"SIZE" group:"Uplinks" help:"Memory for what is cached of devices. 0: nothing is cached."`
 
-	TraceMemory   Size          `name:"trace-memory" env:"M2M_TRACE_MEMORY" default:"32MiB" placeholder:"SIZE" group:"API" help:"Memory for the last steps of each device's messages, which tail --device and /v1/trace show; the device that was quiet the longest goes first. 0: none are kept."`
-	DownlinkLease time.Duration `name:"downlink-lease" env:"M2M_DOWNLINK_LEASE" default:"30s" group:"Downlinks" help:"How long the outcome of handing a downlink over is awaited; after that nobody knows whether it arrived, and it is handed over again. Below 10s a device that is slow to acknowledge its answer may get it twice."`
+	DownlinkLease   time.Duration `name:"downlink-lease" env:"M2M_DOWNLINK_LEASE" default:"30s" group:"Downlinks" help:"How long the outcome of handing a downlink over is awaited; after that nobody knows whether it arrived, and it is handed over again. Below 10s a device that is slow to acknowledge its answer may get it twice."`
+	DownlinkAckWait time.Duration `name:"downlink-ack-wait" env:"M2M_DOWNLINK_ACK_WAIT" default:"10m" group:"Downlinks" help:"How long a device has to acknowledge a downlink with ack, once it took it; after that it is handed over again."`
 
 	Pprof     string     `name:"pprof" env:"M2M_PPROF" placeholder:"ADDR" group:"Log" help:"Address of Go's profiler, which asks for no key: keep it on 127.0.0.1. Empty: none."`
 	LogLevel  slog.Level `name:"log-level" env:"M2M_LOG_LEVEL" default:"info" placeholder:"debug|info|warn|error" group:"Log" help:"Least important messages that are logged."`

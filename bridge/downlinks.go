@@ -17,6 +17,7 @@ func (b *Bridge) createDownlink(d broker.Downlink, done func(broker.Outcome)) {
 	draft := downlink.Draft{Channel: downlink.Any, Priority: downlink.DefaultPriority}
 	for _, p := range d.Properties {
 		if err := commands.Set(&draft, p.Key, p.Val); err != nil {
+			b.rejectDownlink(uplink.MQTT, string(d.Device), "app "+d.App.Name+": "+err.Error(), d.Remote, d.Payload)
 			done(downlinkOutcome(err))
 			return
 		}

@@ -216,7 +216,11 @@ func (w *world) adopt(id string) *item {
 }
 
 func (it *item) want() string {
-	return fmt.Sprintf(`[{"bn":"%s"},{"n":"n","v":%d}]`, it.device.id.BaseName(), it.n)
+	id := ""
+	if it.draft.Ack {
+		id = `,{"n":"downlinkId","vs":"` + it.id + `"}`
+	}
+	return fmt.Sprintf(`[{"bn":"%s"},{"n":"n","v":%d}%s]`, it.device.id.BaseName(), it.n, id)
 }
 
 // firstBefore is one that would have its turn before it.

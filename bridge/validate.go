@@ -106,6 +106,9 @@ func (c *Config) checkDurations() error {
 	if c.SessionExpiry > maxSessionExpiry {
 		errs = append(errs, refuse("session-expiry", "%v is above %v", c.SessionExpiry, maxSessionExpiry))
 	}
+	if c.DownlinkAckWait < time.Second || c.DownlinkAckWait > 48*time.Hour {
+		errs = append(errs, refuse("downlink-ack-wait", "%v is not between %v and %v", c.DownlinkAckWait, time.Second, 48*time.Hour))
+	}
 	if c.DownlinkLease < time.Second || c.DownlinkLease > time.Hour {
 		errs = append(errs, refuse("downlink-lease", "%v is not between %v and %v", c.DownlinkLease, time.Second, time.Hour))
 	}

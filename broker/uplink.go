@@ -72,8 +72,14 @@ func (s *session) fromApp(p *publication, topic string, pk *packets.Packet) {
 	id, rest, valid := cutDevice(tail)
 	a := s.access.Load()
 	switch {
-	case !ok || !valid || rest != "" || !a.app.Has(auth.ScopeDownlinkWrite):
-		s.refusePublish(p, pk, codeNotAuthorized, "topic", "an app may publish to downlinks/<TYPE>/<value> only, with the scope downlink.write")
+	case !ok:
+		s.refusePublish(p, pk, codeNotAuthorized, "topic", "an app may publish to downlinks/<TYPE>/<value> only")
+		return
+	case !a.app.Has(auth.ScopeDownlinkWrite):
+		s.refusePublish(p, pk, codeNotAuthorized, "topic", "the app lacks the scope downlink.write")
+		return
+	case !valid || rest != "":
+		s.refusePublish(p, pk, codeNotAuthorized, "topic", "the topic names no device: want downlinks/IMEI/<15 digits> or downlinks/DVNUUID/<uuid>")
 		return
 	case pk.FixedHeader.Retain:
 		s.refusePublish(p, pk, codeImplementation, "topic", "a downlink goes to its device once: it is not retained, publish it without RETAIN")

@@ -102,7 +102,7 @@ func TestDownlink(t *testing.T) {
 		t.Errorf("pack %s", made.Pack)
 	}
 	if made.Device != imei1 || made.Channel != downlink.HTTP || made.Priority != 0 || !made.Ack || made.IdempotencyKey != "k" || made.App != "pump" ||
-		!made.NotBefore.Equal(notBefore) || made.ExpiresAt.Sub(made.CreatedAt) != 2*time.Hour || made.Attempts != 0 || made.Cause != "created" {
+		!made.NotBefore.Equal(notBefore) || made.ExpiresAt.Sub(made.CreatedAt) != 2*time.Hour || made.Attempts != 0 || !strings.HasPrefix(made.Cause, "created by app ") {
 		t.Errorf("%s", got.body)
 	}
 	if want := "waits until " + notBefore.Format(time.RFC3339); made.Reason != want {

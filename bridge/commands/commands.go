@@ -232,13 +232,14 @@ func (r *reader) carryOut(ctx context.Context, key string, entries []redis.XMess
 func (r *reader) one(ctx context.Context, key string, e *redis.XMessage) error {
 	text := func(name string) string { s, _ := e.Values[name].(string); return s }
 	reject := func(err error) error {
-		r.c.cfg.Reject(Rejected{Device: text("device"), Detail: err.Error(), Pack: text("pack")})
+		r.c.cfg.Reject(Rejected{Device: text("device"), Detail: "command " + e.ID + ": " + err.Error(), Pack: text("pack")})
 		return nil
 	}
 	d, err := draftOf(e.Values)
 	if err != nil {
 		return reject(err)
 	}
+	d.By = "command " + e.ID
 	if d.Key == "" { // carried out again after a crash it makes no second downlink
 		d.Key = "command " + key + " " + e.ID
 	}

@@ -42,12 +42,27 @@ func Set(d *downlink.Draft, name, text string) (err error) {
 	case "ack":
 		d.Ack, err = strconv.ParseBool(text)
 	default:
-		return fmt.Errorf("%w: unknown field %.64q: there are device channel pack ttl not_before key priority ack", downlink.ErrInvalid, name)
+		return fmt.Errorf("%w: unknown field %.64q: there are device channel pack ttl not_before (notBefore) key (idempotencyKey) priority ack", downlink.ErrInvalid, name)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: %.64q is none", downlink.ErrInvalid, name, text)
+		return fmt.Errorf("%w: %s %.64q: want %s", downlink.ErrInvalid, name, text, formOf(name))
 	}
 	return nil
+}
+
+// formOf is how a field is written.
+func formOf(name string) string {
+	switch name {
+	case "device":
+		return "IMEI:<15 digits> or DVNUUID:<uuid>"
+	case "ttl":
+		return "a duration such as 90s or 48h, or milliseconds"
+	case "priority":
+		return "0 to 9"
+	case "ack":
+		return "true or false"
+	}
+	return "an instant such as 2026-11-26T20:36:00Z, or Unix milliseconds"
 }
 
 func duration(text string) (time.Duration, error) {

@@ -82,6 +82,7 @@ type Draft struct {
 	Channel   Channel
 	Pack      json.RawMessage
 	App       string
+	By        string        // who creates it, in words; "": its app
 	TTL       time.Duration // 0: Config.TTL
 	NotBefore time.Time     // zero: at once
 	Priority  int           // 0 to 9; see DefaultPriority

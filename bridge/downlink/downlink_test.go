@@ -272,7 +272,11 @@ func TestAcknowledge(t *testing.T) {
 			}
 		}
 		says(imei, false) // it has not got it
-		b.done(b.hand(HTTP, d.ID), true)
+		h := b.hand(HTTP, d.ID)
+		if want := `[{"bn":"urn:dev:IMEI:356726104408422:"},{"n":"n","v":1},{"n":"downlinkId","vs":"` + d.ID + `"}]`; string(h.Pack) != want {
+			t.Errorf("the device gets %s, want %s", h.Pack, want)
+		}
+		b.done(h, true)
 		if is := b.is(d.ID, Executing); !strings.Contains(is.Cause, "waits for the device") {
 			t.Errorf("cause %s", is.Cause)
 		} else if !is.AwaitsDevice() {
@@ -289,9 +293,19 @@ func TestAcknowledge(t *testing.T) {
 		if is := b.is(d.ID, Executing); is.AwaitsDevice() {
 			t.Errorf("it awaits the device: %+v", is)
 		}
-		b.hand(MQTT, d.ID)
+		h = b.hand(MQTT, d.ID)
 		if is := b.is(d.ID, Executing); is.AwaitsDevice() {
 			t.Errorf("it awaits the device before it has it: %+v", is)
+		}
+		if err := b.Cancel(t.Context(), d.ID, "test"); !errors.Is(err, ErrHanded) {
+			t.Errorf("cancel what is under way: %v", err)
+		}
+		b.done(h, true)
+		if err := b.Cancel(t.Context(), d.ID, "test"); err != nil { // nothing is under way: it need not block the device
+			t.Errorf("cancel what is not acknowledged: %v", err)
+		}
+		if is := b.is(d.ID, Cancelled); !strings.Contains(is.Cause, "after the device took it") {
+			t.Errorf("cause %s", is.Cause)
 		}
 	})
 }

@@ -92,6 +92,7 @@ func setDefault[T comparable](v *T, d T) {
 
 const (
 	maxTTL       = 366 * 24 * time.Hour
+	ackRoom      = 64  // bytes of a pack for the id, where it is to be acknowledged
 	maxKey       = 128 // bytes of an idempotency key
 	maxNotBefore = 366 * 24 * time.Hour
 )
@@ -113,8 +114,12 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 	if d.Key != "" {
 		once = onceKey(s.cfg.Keys, p, d.App, d.Key)
 	}
+	id, print := newID(p, now), d.print(pack)
+	if d.Ack {
+		pack = withID(pack, id)
+	}
 	args := append([]any{
-		newID(p, now), string(d.Device), s.cfg.Room, once, d.TTL.Milliseconds(), notBefore, d.Priority, d.print(pack),
+		id, string(d.Device), s.cfg.Room, once, d.TTL.Milliseconds(), notBefore, d.Priority, print, "created by " + d.by(),
 	}, d.fields(pack)...)
 	reply, err := s.do(ctx, p, "create", args...)
 	if err != nil {
@@ -178,10 +183,30 @@ func (s *Service) checkPack(d *Draft) ([]byte, error) {
 		return nil, fmt.Errorf("%w: pack: no record has a value", ErrInvalid)
 	}
 	out := pack.AppendDownlink(nil, d.Device.BaseName())
-	if len(out) > s.cfg.MaxPack {
+	if room := s.cfg.MaxPack - ackRoom; len(out) > s.cfg.MaxPack || d.Ack && len(out) > room {
 		return nil, fmt.Errorf("%w: pack: %d bytes as the device gets it, more than %d", ErrInvalid, len(out), s.cfg.MaxPack)
 	}
 	return out, nil
+}
+
+// IDName is the record in which a device gets the id of a downlink that it is to acknowledge; it sends that back in a record
+// named downlinkAck.
+const IDName = "downlinkId"
+
+// withID is the pack with the id in a last record.
+func withID(pack []byte, id string) []byte {
+	return append(pack[:len(pack)-1], `,{"n":"`+IDName+`","vs":"`+id+`"}]`...)
+}
+
+// by is who creates it.
+func (d *Draft) by() string {
+	switch {
+	case d.By != "":
+		return d.By
+	case d.App != "":
+		return "app " + d.App
+	}
+	return "an integration"
 }
 
 // print tells one downlink from another under the same idempotency key.

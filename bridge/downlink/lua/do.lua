@@ -7,7 +7,7 @@
 local R = rules(string.sub(KEYS[1], 1, -13), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 local op, a, n = ARGV[5], ARGV, tonumber
 if op == 'create' then
-  return R.create(a[6], a[7], n(a[8]), a[9], n(a[10]), n(a[11]), n(a[12]), a[13], {unpack(a, 14)})
+  return R.create(a[6], a[7], n(a[8]), a[9], n(a[10]), n(a[11]), n(a[12]), a[13], a[14], {unpack(a, 15)})
 elseif op == 'hand' then
   return R.hand(a[6], a[7], a[8], n(a[9]))
 elseif op == 'done' then

@@ -110,7 +110,7 @@ local rules = function(P, clock, keep, most, cap)
 
   -- room is how many a device may have that have not ended; once the idempotency key's own key, '' for none; print tells one
   -- downlink from another. Returns the id and 1 if it was made now, 0 if it was there; or '' and a word that says why not.
-  function R.create(id, device, room, once, ttl, notBefore, priority, print, fields)
+  function R.create(id, device, room, once, ttl, notBefore, priority, print, cause, fields)
     local registered, expires = registration(device), now + ttl
     if not registered then return {'', 'unknown'} end
     local before = once ~= '' and call('GET', once)
@@ -126,7 +126,7 @@ local rules = function(P, clock, keep, most, cap)
     call('ZADD', of('all', device), 0, id)
     call('ZADD', of('open', device), order, id)
     if once ~= '' then call('SET', once, id) end
-    tell(id, device, 'QUEUED', 'created')
+    tell(id, device, 'QUEUED', cause)
     if notBefore > now then
       at(id, device, math.min(notBefore, expires))
     else
@@ -212,6 +212,10 @@ local rules = function(P, clock, keep, most, cap)
     if not d then return '' end
     if d.state == 'QUEUED' or d.state == 'EXECUTING' and not d.lease then
       finish(id, d.device, 'CANCELLED', cause)
+      return d.state
+    end
+    if d.taken then -- nothing is on its way any more: only the device's word is missing
+      finish(id, d.device, 'CANCELLED', cause .. ', after the device took it: it was not acknowledged')
       return d.state
     end
     return d.state == 'EXECUTING' and 'HANDED' or d.state
