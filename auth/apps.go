@@ -80,8 +80,8 @@ func (r *Registry) UpdateApp(ctx context.Context, name string, revision int64, c
 // RotateAppKey gives an app a new key, which is returned here and never again. The key it has stays valid for the window,
 // one from before that ends at once.
 func (r *Registry) RotateAppKey(ctx context.Context, name string, revision int64, window time.Duration) (App, string, error) {
-	if window < 0 || window > MaxRotation {
-		return App{}, "", fmt.Errorf("rotate key of app %s: %w window: want 0 to %s", name, ErrInvalid, MaxRotation)
+	if err := checkWindow(window); err != nil {
+		return App{}, "", fmt.Errorf("rotate key of app %s: %w", name, err)
 	}
 	key := newAppKey()
 	stored, err := r.changeApp(ctx, name, revision, func(old *App) (App, error) {
@@ -297,6 +297,11 @@ func (a *App) check() error {
 	}
 	if err := a.Limits.check(); err != nil {
 		return err
+	}
+	for _, text := range a.Devices {
+		if _, value, _ := strings.Cut(text, "="); !isText(value) {
+			return fmt.Errorf("%w app device %.64q: want at most %d bytes of %s", ErrInvalid, text, maxText, wantText)
+		}
 	}
 	return a.parseFilter()
 }

@@ -28,6 +28,9 @@ type DeviceChange struct {
 // device that has one begins a rotation; one that it had before is refused, since whoever sends an old list again hardly
 // means to undo what has happened since. The error says that none of them was done.
 func (r *Registry) PutDevices(ctx context.Context, ids []DeviceID, how Bulk, change func(i int, old *Device) (Device, error)) ([]DeviceChange, error) {
+	if err := checkWindow(how.Window); err != nil {
+		return nil, fmt.Errorf("put devices: %w", err)
+	}
 	olds, err := r.readDevices(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("put devices: %w", err)

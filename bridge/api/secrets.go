@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -64,8 +65,8 @@ func (a *API) rotateSecret(ctx context.Context, in *rotateInput) (*oneDevice, er
 // parseWindow reads how long something old stays valid.
 func parseWindow(location, text string) (time.Duration, error) {
 	window, err := time.ParseDuration(text)
-	if err != nil || window < 0 {
-		return 0, invalid(location, "want a duration such as 90s, 10m or 168h", text)
+	if err != nil || window < 0 || window > auth.MaxRotation {
+		return 0, invalid(location, fmt.Sprintf("want a duration such as 90s, 10m or 168h, at most %.0fh", auth.MaxRotation.Hours()), text)
 	}
 	return window, nil
 }
