@@ -108,7 +108,7 @@ func (r *Registry) changeApp(ctx context.Context, name string, revision int64, c
 	if err := checkAppName(name); err != nil {
 		return App{}, err
 	}
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.GetApp(ctx, name)
 		if err != nil && !errors.Is(err, ErrUnknown) {
 			return App{}, err
@@ -125,11 +125,20 @@ func (r *Registry) changeApp(ctx context.Context, name string, revision int64, c
 		if err := next.check(); err != nil {
 			return App{}, err
 		}
+		if exists && next.same(&old) {
+			return old, nil
+		}
 		if done, err := r.writeApp(ctx, &old, &next, exists); err != nil || done {
 			return next, err
 		}
 	}
 	return App{}, ErrConflict
+}
+
+// same reports whether nothing differs that is stored. Scopes and devices are sets, and yet whoever puts them in another
+// order wants to see them so.
+func (a *App) same(as *App) bool {
+	return a.Limits == as.Limits && slices.Equal(a.Scopes, as.Scopes) && slices.Equal(a.Devices, as.Devices) && a.keysText() == as.keysText()
 }
 
 func (r *Registry) writeApp(ctx context.Context, old, next *App, exists bool) (done bool, err error) {
@@ -203,7 +212,7 @@ func (r *Registry) GetApp(ctx context.Context, name string) (App, error) {
 // DeleteApp forgets an app of that revision; ErrUnknown if there is none, ErrRevision if it is of another.
 func (r *Registry) DeleteApp(ctx context.Context, name string, revision int64) error {
 	defer r.apps.invalidate()
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.GetApp(ctx, name)
 		switch {
 		case err != nil:

@@ -85,7 +85,7 @@ func (r *Registry) plan(old *held, how Bulk, change func(old *Device) (Device, e
 		return r.listed(d, old, how, revision)
 	})
 	if c.Err == nil {
-		c.After, c.Changed = next.device, !next.same(old)
+		c.After, c.Changed = next.device, !r.unchanged(old, &next)
 		c.NewSecret = len(next.rec.secrets[0].form) > 0 && next.rec.secrets[0].since != old.rec.secrets[0].since
 	}
 	return c, next
@@ -138,7 +138,7 @@ func (h *held) same(as *held) bool {
 
 // putAgain is for the one that somebody else changed meanwhile.
 func (r *Registry) putAgain(ctx context.Context, id DeviceID, how Bulk, change func(old *Device) (Device, error)) (c DeviceChange) {
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.readDevice(ctx, id)
 		if err != nil {
 			return DeviceChange{Err: err}

@@ -79,7 +79,7 @@ func (r *Registry) GetDevices(ctx context.Context, ids []DeviceID) ([]*Device, e
 // if there is none, ErrRevision if it is of another.
 func (r *Registry) DeleteDevice(ctx context.Context, id DeviceID, revision int64) error {
 	defer r.cache.invalidate(id)
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.readDevice(ctx, id)
 		switch {
 		case errors.Is(err, errRecord): // what cannot be read can be removed

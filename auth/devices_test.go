@@ -319,7 +319,7 @@ func TestLostRepliesChangeNothingTwice(t *testing.T) {
 		r, ctx := testRegistry(t, s, func(c *RegistryConfig) { c.Client = client }), t.Context()
 		for i, change := range []func() error{
 			func() error { _, err := r.PutDevice(ctx, Device{ID: imei, Secret: secret}, Create); return err },
-			func() error { _, err := r.PutDevice(ctx, Device{ID: imei}, Replace); return err },
+			func() error { _, err := r.PutDevice(ctx, Device{ID: imei, Name: "changed"}, Replace); return err },
 			func() error {
 				_, _, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: newer, Window: time.Hour})
 				return err

@@ -28,19 +28,16 @@ type about struct {
 	SMS      *bool  `json:"sms,omitempty"`
 }
 
-const (
-	putTries = 8 // how often a change starts anew because somebody else was faster
-	pastKept = 2 // secrets of before that are kept, to explain with
-)
+const pastKept = 2 // secrets of before that are kept, to explain with
 
 // changeDevice reads a device, has change make what it is to be, and writes that unless somebody else has changed it
-// meanwhile; then it starts anew.
+// meanwhile; then it starts anew. What changes nothing is not written: the device keeps its revision.
 func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64,
 	change func(old *held, revision int64) (held, error),
 ) (Device, error) {
 	// Whatever the reply says or fails to say, this process must not go on with what it had.
 	defer r.cache.invalidate(id)
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.readDevice(ctx, id)
 		if err != nil {
 			return Device{}, err
@@ -52,6 +49,9 @@ func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64
 		if err != nil {
 			return Device{}, err
 		}
+		if r.unchanged(&old, &next) {
+			return old.device, nil
+		}
 		w, err := r.writeOf(&old, &next)
 		if err != nil {
 			return Device{}, err
@@ -61,6 +61,13 @@ func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64
 		}
 	}
 	return Device{}, ErrConflict
+}
+
+// unchanged reports whether nothing of the next state is to be written. A secret that is to be encrypted from now on is.
+func (r *Registry) unchanged(old, next *held) bool {
+	now := *old
+	now.rec.tidy(r.now().UnixMilli()) // next has been: what ended by time was no change
+	return next.same(&now) && next.rec.sealed() == now.rec.sealed()
 }
 
 // prepare has change make the next state, and completes it.
