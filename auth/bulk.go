@@ -11,6 +11,7 @@ import (
 // Bulk says how PutDevices goes about it.
 type Bulk struct {
 	Dry    bool          // nothing is written
+	Whole  bool          // what a damaged device is to be is all of it: change gets its id and revision; else it is refused
 	Window time.Duration // how long the secret that a device has stays valid beside a new one
 }
 
@@ -67,6 +68,10 @@ func (r *Registry) plan(old *held, how Bulk, change func(old *Device) (Device, e
 	if old.rec.exists {
 		before := old.device.clone()
 		c.Before = &before
+	}
+	if old.damaged && !how.Whole {
+		c.Err = ErrDamaged
+		return c, next
 	}
 	next, c.Err = r.prepare(old, func(old *held, revision int64) (held, error) {
 		var given *Device
@@ -139,7 +144,7 @@ func (h *held) same(as *held) bool {
 // putAgain is for the one that somebody else changed meanwhile.
 func (r *Registry) putAgain(ctx context.Context, id DeviceID, how Bulk, change func(old *Device) (Device, error)) (c DeviceChange) {
 	for range tries(ctx) {
-		old, err := r.readDevice(ctx, id)
+		old, err := r.readWhole(ctx, id)
 		if err != nil {
 			return DeviceChange{Err: err}
 		}

@@ -396,7 +396,7 @@ func TestRedisThatRefuses(t *testing.T) {
 		if err := c.HSet(ctx, "m2m:{0}:device:"+string(other), field, value).Err(); err != nil {
 			t.Fatalf("hset: %v", err)
 		}
-		if _, err := r.GetDevice(ctx, other); !errors.Is(err, ErrUnavailable) {
+		if _, err := r.GetDevice(ctx, other); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnavailable) {
 			t.Errorf("get with damaged %s: %v", field, err)
 		}
 		if err := r.DeleteDevice(ctx, other, AnyRevision); err != nil {

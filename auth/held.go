@@ -17,6 +17,9 @@ type held struct {
 	rec    record
 	past   []string // stored forms, the latest first
 	uses   int64    // messages made with the newest secret, counted during a rotation
+
+	damaged bool   // it exists, and nothing of it can be read
+	stored  string // of a damaged one: its revision as it stands there
 }
 
 // about is the JSON of a device's hash: what an uplink does not need.
@@ -35,10 +38,17 @@ const pastKept = 2 // secrets of before that are kept, to explain with
 func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64,
 	change func(old *held, revision int64) (held, error),
 ) (Device, error) {
+	return r.changeRead(ctx, r.readDevice, id, revision, change)
+}
+
+// changeRead is changeDevice with a way to read the device.
+func (r *Registry) changeRead(ctx context.Context, read func(context.Context, DeviceID) (held, error), id DeviceID, revision int64,
+	change func(old *held, revision int64) (held, error),
+) (Device, error) {
 	// Whatever the reply says or fails to say, this process must not go on with what it had.
 	defer r.cache.invalidate(id)
 	for range tries(ctx) {
-		old, err := r.readDevice(ctx, id)
+		old, err := read(ctx, id)
 		if err != nil {
 			return Device{}, err
 		}
@@ -67,7 +77,7 @@ func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64
 func (r *Registry) unchanged(old, next *held) bool {
 	now := *old
 	now.rec.tidy(r.now().UnixMilli()) // next has been: what ended by time was no change
-	return next.same(&now) && next.rec.sealed() == now.rec.sealed()
+	return !old.damaged && next.same(&now) && next.rec.sealed() == now.rec.sealed()
 }
 
 // prepare has change make the next state, and completes it.
@@ -79,7 +89,7 @@ func (r *Registry) prepare(old *held, change func(old *held, revision int64) (he
 		return held{}, err
 	}
 	next.device.CreatedAt = old.device.CreatedAt
-	if !old.rec.exists {
+	if next.device.CreatedAt.IsZero() {
 		next.device.CreatedAt = time.UnixMilli(revision).UTC()
 	}
 	next.rec.exists, next.rec.revision = true, revision
@@ -163,7 +173,7 @@ func (r *Registry) readDevice(ctx context.Context, id DeviceID) (held, error) {
 	return r.heldOf(id, fields)
 }
 
-// readDevices is readDevice for several.
+// readDevices is readDevice for several; those that are damaged say so.
 func (r *Registry) readDevices(ctx context.Context, ids []DeviceID) ([]held, error) {
 	keys := make([]string, len(ids))
 	for i, id := range ids {
@@ -181,43 +191,46 @@ func (r *Registry) readDevices(ctx context.Context, ids []DeviceID) ([]held, err
 		if hashes[i] == nil {
 			continue
 		}
-		if all[i], err = r.heldOf(id, hashes[i]); err != nil {
-			return nil, err
-		}
+		all[i], _ = r.heldOf(id, hashes[i]) // a damaged one is logged, and marked
 	}
 	return all, nil
 }
 
-// heldOf reads a device's hash.
+// heldOf reads a device's hash; with ErrDamaged it gives what is left.
 func (r *Registry) heldOf(id DeviceID, fields map[string]string) (h held, err error) {
-	damaged := func(err error) (held, error) {
-		return held{}, fmt.Errorf("read %s: %w", id, unavailable(errors.Join(errRecord, err)))
+	if err := h.read(id, fields); err != nil {
+		h.remains(fields)
+		return h, r.damaged(id, err)
 	}
-	if h.rec, err = parseRecord([]byte(fields[fieldAuth])); err != nil {
-		return damaged(err)
-	}
+	h.device.fill(&h, r.now().UnixMilli())
+	return h, nil
+}
+
+// read reads what it can of a device's hash, in an order in which what is damaged most hides least.
+func (h *held) read(id DeviceID, fields map[string]string) (err error) {
+	h.device.ID = id
 	var a about
 	if err := json.Unmarshal([]byte(fields[fieldAbout]), &a); err != nil {
-		return damaged(err)
+		return fmt.Errorf("about: %w", errRecord) // what JSON says of it may quote it
 	}
+	h.device = Device{ID: id, Name: a.Name, ICCID: a.ICCID, MSISDN: a.MSISDN, RatePlan: a.RatePlan, SMS: a.SMS}
 	created, err := strconv.ParseInt(fields[fieldCreated], 10, 64)
 	if err != nil {
-		return damaged(err)
+		return fmt.Errorf("created: %w", errRecord)
+	}
+	h.device.CreatedAt = time.UnixMilli(created).UTC()
+	if h.rec, err = parseRecord([]byte(fields[fieldAuth])); err != nil {
+		return err
 	}
 	if uses := fields[fieldUses]; uses != "" {
 		if h.uses, err = strconv.ParseInt(uses, 10, 64); err != nil {
-			return damaged(err)
+			return fmt.Errorf("uses: %w", errRecord)
 		}
 	}
 	if past := fields[fieldPast]; past != "" {
 		h.past = strings.Split(past, "\t")
 	}
-	h.device = Device{
-		ID: id, Name: a.Name, ICCID: a.ICCID, MSISDN: a.MSISDN, RatePlan: a.RatePlan, SMS: a.SMS,
-		CreatedAt: time.UnixMilli(created).UTC(),
-	}
-	h.device.fill(&h, r.now().UnixMilli())
-	return h, nil
+	return nil
 }
 
 // fill sets what a device has from its record.
@@ -243,6 +256,9 @@ func (r *Registry) writeOf(old, next *held) (write, error) {
 	w := write{
 		thing: r.keys.deviceThing(d.ID), expected: old.rec.revision, revision: next.rec.revision, created: d.CreatedAt.UnixMilli(),
 		fields: []any{fieldAuth, next.rec.append(nil), fieldAbout, text},
+	}
+	if old.damaged {
+		w.want = &old.stored
 	}
 	if old.rec.exists { // a new one has neither, and most never will
 		w.fields = append(w.fields, fieldPast, strings.Join(next.past, "\t"), fieldUses, next.uses)
