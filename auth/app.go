@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -57,14 +58,21 @@ type Limits struct {
 }
 
 func (l *Limits) check() error {
-	if l.Requests < 0 || l.Publishes < 0 || l.Sessions < 0 || l.Requests > maxRate || l.Publishes > maxRate || l.Sessions > maxRate {
+	if math.IsNaN(l.Requests+l.Publishes) || l.Requests < 0 || l.Publishes < 0 || l.Sessions < 0 || l.Requests > maxRate || l.Publishes > maxRate || l.Sessions > maxRate {
 		return fmt.Errorf("%w limits: want 0 to %d", ErrInvalid, int(maxRate))
+	}
+	for _, rate := range []float64{l.Requests, l.Publishes} {
+		if rate != 0 && rate < minRate {
+			return fmt.Errorf("%w limits: a rate is at least %v a second; 0: the node's default", ErrInvalid, minRate)
+		}
 	}
 	return nil
 }
 
-// maxRate is above all that a node can do.
-const maxRate = 1e6
+const (
+	maxRate = 1e6  // above all that a node can do
+	minRate = 0.01 // one in 100 s: whoever is told to wait can live to see it
+)
 
 // Until is when the key ends by which the app was found; zero: it has no end.
 func (a *App) Until() time.Time {
@@ -130,7 +138,7 @@ func (a *App) parseFilter() error {
 			continue
 		}
 		name, value, ok := strings.Cut(text, "=")
-		if !ok || !isLabelName(name) || !isText(value) {
+		if !ok || !isLabelName(name) || !isStoredText(value) {
 			return fmt.Errorf("%w app device %.64q: want a device id or label=value", ErrInvalid, text)
 		}
 		devices[i] = text

@@ -80,8 +80,8 @@ func (r *Registry) UpdateApp(ctx context.Context, name string, revision int64, c
 // RotateAppKey gives an app a new key, which is returned here and never again. The key it has stays valid for the window,
 // one from before that ends at once.
 func (r *Registry) RotateAppKey(ctx context.Context, name string, revision int64, window time.Duration) (App, string, error) {
-	if window < 0 || window > MaxRotation {
-		return App{}, "", fmt.Errorf("rotate key of app %s: %w window: want 0 to %s", name, ErrInvalid, MaxRotation)
+	if err := checkWindow(window); err != nil {
+		return App{}, "", fmt.Errorf("rotate key of app %s: %w", name, err)
 	}
 	key := newAppKey()
 	stored, err := r.changeApp(ctx, name, revision, func(old *App) (App, error) {
@@ -108,7 +108,7 @@ func (r *Registry) changeApp(ctx context.Context, name string, revision int64, c
 	if err := checkAppName(name); err != nil {
 		return App{}, err
 	}
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.GetApp(ctx, name)
 		if err != nil && !errors.Is(err, ErrUnknown) {
 			return App{}, err
@@ -125,11 +125,20 @@ func (r *Registry) changeApp(ctx context.Context, name string, revision int64, c
 		if err := next.check(); err != nil {
 			return App{}, err
 		}
+		if exists && next.same(&old) {
+			return old, nil
+		}
 		if done, err := r.writeApp(ctx, &old, &next, exists); err != nil || done {
 			return next, err
 		}
 	}
 	return App{}, ErrConflict
+}
+
+// same reports whether nothing differs that is stored. Scopes and devices are sets, and yet whoever puts them in another
+// order wants to see them so.
+func (a *App) same(as *App) bool {
+	return a.Limits == as.Limits && slices.Equal(a.Scopes, as.Scopes) && slices.Equal(a.Devices, as.Devices) && a.keysText() == as.keysText()
 }
 
 func (r *Registry) writeApp(ctx context.Context, old, next *App, exists bool) (done bool, err error) {
@@ -203,7 +212,7 @@ func (r *Registry) GetApp(ctx context.Context, name string) (App, error) {
 // DeleteApp forgets an app of that revision; ErrUnknown if there is none, ErrRevision if it is of another.
 func (r *Registry) DeleteApp(ctx context.Context, name string, revision int64) error {
 	defer r.apps.invalidate()
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.GetApp(ctx, name)
 		switch {
 		case err != nil:
@@ -297,6 +306,11 @@ func (a *App) check() error {
 	}
 	if err := a.Limits.check(); err != nil {
 		return err
+	}
+	for _, text := range a.Devices {
+		if _, value, _ := strings.Cut(text, "="); !isText(value) {
+			return fmt.Errorf("%w app device %.64q: want at most %d bytes of %s", ErrInvalid, text, maxText, wantText)
+		}
 	}
 	return a.parseFilter()
 }

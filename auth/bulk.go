@@ -11,6 +11,7 @@ import (
 // Bulk says how PutDevices goes about it.
 type Bulk struct {
 	Dry    bool          // nothing is written
+	Whole  bool          // what a damaged device is to be is all of it: change gets its id and revision; else it is refused
 	Window time.Duration // how long the secret that a device has stays valid beside a new one
 }
 
@@ -28,6 +29,9 @@ type DeviceChange struct {
 // device that has one begins a rotation; one that it had before is refused, since whoever sends an old list again hardly
 // means to undo what has happened since. The error says that none of them was done.
 func (r *Registry) PutDevices(ctx context.Context, ids []DeviceID, how Bulk, change func(i int, old *Device) (Device, error)) ([]DeviceChange, error) {
+	if err := checkWindow(how.Window); err != nil {
+		return nil, fmt.Errorf("put devices: %w", err)
+	}
 	olds, err := r.readDevices(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("put devices: %w", err)
@@ -65,6 +69,10 @@ func (r *Registry) plan(old *held, how Bulk, change func(old *Device) (Device, e
 		before := old.device.clone()
 		c.Before = &before
 	}
+	if old.damaged && !how.Whole {
+		c.Err = ErrDamaged
+		return c, next
+	}
 	next, c.Err = r.prepare(old, func(old *held, revision int64) (held, error) {
 		var given *Device
 		if c.Before != nil {
@@ -82,7 +90,7 @@ func (r *Registry) plan(old *held, how Bulk, change func(old *Device) (Device, e
 		return r.listed(d, old, how, revision)
 	})
 	if c.Err == nil {
-		c.After, c.Changed = next.device, !next.same(old)
+		c.After, c.Changed = next.device, !r.unchanged(old, &next)
 		c.NewSecret = len(next.rec.secrets[0].form) > 0 && next.rec.secrets[0].since != old.rec.secrets[0].since
 	}
 	return c, next
@@ -135,8 +143,8 @@ func (h *held) same(as *held) bool {
 
 // putAgain is for the one that somebody else changed meanwhile.
 func (r *Registry) putAgain(ctx context.Context, id DeviceID, how Bulk, change func(old *Device) (Device, error)) (c DeviceChange) {
-	for range putTries {
-		old, err := r.readDevice(ctx, id)
+	for range tries(ctx) {
+		old, err := r.readWhole(ctx, id)
 		if err != nil {
 			return DeviceChange{Err: err}
 		}

@@ -3,6 +3,8 @@ package auth
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -210,6 +212,26 @@ func TestRecord(t *testing.T) {
 	if string(rec.labels) != "a=\tb=2=3\tc=1" || rec.labelMap()["b"] != "2=3" || !rec.hasLabel("a", "") || rec.hasLabel("b", "2") {
 		t.Errorf("labels = %q", rec.labels)
 	}
+}
+
+// Every record that can be built is read back as it was.
+func FuzzRecordBuilt(f *testing.F) {
+	f.Add(int64(1800000000000), int64(5), int64(0), int64(4738381338321616896), uint8(0), true) // of 13 digits in base 36
+	f.Add(int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), uint8(6), true)
+	f.Add(int64(0), int64(0), int64(1), int64(0), uint8(1), false)
+	f.Fuzz(func(t *testing.T, revision, since, until, after int64, flag uint8, two bool) {
+		if min(revision, since, until, after) < 0 {
+			return
+		}
+		rec := record{exists: true, matched: '0', flags: flags(flag) & (1<<len(flagLetters) - 1), revision: revision, labels: []byte("a=b")}
+		rec.secrets[0] = storedSecret{since: since, form: []byte("p1:" + newer)}
+		if two {
+			rec.secrets[1] = storedSecret{since: since, until: until, after: after, form: []byte("p1:" + secret)}
+		}
+		if got, err := parseRecord(rec.append(nil)); err != nil || !reflect.DeepEqual(got, rec) {
+			t.Fatalf("%q reads as %+v, %v", rec.append(nil), got, err)
+		}
+	})
 }
 
 func FuzzRecord(f *testing.F) {

@@ -34,9 +34,9 @@ func (d *Device) check() error {
 	case d.MSISDN != "" && (len(d.MSISDN) < 5 || len(d.MSISDN) > 15 || !allDigits(d.MSISDN) || d.MSISDN[0] == '0'):
 		return fmt.Errorf("%w msisdn: want 5 to 15 digits from the country code on", ErrInvalid)
 	case !isText(d.Name):
-		return fmt.Errorf("%w name: want at most %d bytes of UTF-8 without control characters", ErrInvalid, maxText)
+		return fmt.Errorf("%w name: want at most %d bytes of %s", ErrInvalid, maxText, wantText)
 	case !isText(d.RatePlan):
-		return fmt.Errorf("%w ratePlan: want at most %d bytes of UTF-8 without control characters", ErrInvalid, maxText)
+		return fmt.Errorf("%w ratePlan: want at most %d bytes of %s", ErrInvalid, maxText, wantText)
 	case d.Unsigned && d.Secret != "":
 		return fmt.Errorf("%w device: unsigned, and a secret given", ErrInvalid)
 	case d.Secret != "":
@@ -58,7 +58,7 @@ func checkLabels(labels map[string]string) error {
 			return fmt.Errorf("%w label %.64q: want a name of at most %d letters, digits and _ . / -", ErrInvalid, name, maxLabelName)
 		}
 		if !isText(value) {
-			return fmt.Errorf("%w label %s: want at most %d bytes of UTF-8 without control characters", ErrInvalid, name, maxText)
+			return fmt.Errorf("%w label %s: want at most %d bytes of %s", ErrInvalid, name, maxText, wantText)
 		}
 	}
 	if size > maxLabelBytes {
@@ -95,7 +95,20 @@ func isAppName(s string) bool {
 	return true
 }
 
+// isText refuses what one does not see: two texts that look alike are alike. A joiner and a non-joiner (U+200D, U+200C)
+// are letters of some scripts.
 func isText(s string) bool {
+	return isStoredText(s) && strings.IndexFunc(s, isUnseen) < 0
+}
+
+const wantText = "UTF-8 without control and invisible characters, line or paragraph separators"
+
+func isUnseen(r rune) bool {
+	return r != '\u200c' && r != '\u200d' && unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// isStoredText is what isText was before: what was written then can still be read.
+func isStoredText(s string) bool {
 	return len(s) <= maxText && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 

@@ -11,7 +11,7 @@ func (r *Registry) PutDevice(ctx context.Context, d Device, mode PutMode) (Devic
 	if err := d.check(); err != nil {
 		return Device{}, fmt.Errorf("put device: %w", err)
 	}
-	stored, err := r.changeDevice(ctx, d.ID, AnyRevision, func(old *held, revision int64) (held, error) {
+	stored, err := r.changeRead(ctx, r.readWhole, d.ID, AnyRevision, func(old *held, revision int64) (held, error) {
 		switch {
 		case old.rec.exists && mode == Create:
 			return held{}, ErrExists
@@ -50,7 +50,7 @@ func (r *Registry) UpdateDevice(ctx context.Context, id DeviceID, revision int64
 	return stored, nil
 }
 
-// GetDevice reads one device from Redis; ErrUnknown if there is none.
+// GetDevice reads one device from Redis; ErrUnknown if there is none. With ErrDamaged, only its id and revision are good.
 func (r *Registry) GetDevice(ctx context.Context, id DeviceID) (Device, error) {
 	fields, err := r.readHash(ctx, r.keys.device(id))
 	if err != nil {
@@ -60,7 +60,7 @@ func (r *Registry) GetDevice(ctx context.Context, id DeviceID) (Device, error) {
 	return h.device, err
 }
 
-// GetDevices reads several devices in one round trip; nil for those there are none of.
+// GetDevices reads several devices in one round trip; nil for those there are none of, or that are damaged.
 func (r *Registry) GetDevices(ctx context.Context, ids []DeviceID) ([]*Device, error) {
 	all, err := r.readDevices(ctx, ids)
 	if err != nil {
@@ -68,7 +68,7 @@ func (r *Registry) GetDevices(ctx context.Context, ids []DeviceID) ([]*Device, e
 	}
 	devices := make([]*Device, len(ids))
 	for i := range all {
-		if all[i].rec.exists {
+		if all[i].rec.exists && !all[i].damaged {
 			devices[i] = &all[i].device
 		}
 	}
@@ -79,11 +79,13 @@ func (r *Registry) GetDevices(ctx context.Context, ids []DeviceID) ([]*Device, e
 // if there is none, ErrRevision if it is of another.
 func (r *Registry) DeleteDevice(ctx context.Context, id DeviceID, revision int64) error {
 	defer r.cache.invalidate(id)
-	for range putTries {
+	for range tries(ctx) {
 		old, err := r.readDevice(ctx, id)
 		switch {
-		case errors.Is(err, errRecord): // what cannot be read can be removed
-			err = r.erase(ctx, r.keys.deviceThing(id, r.attached(id)...), revision)
+		case errors.Is(err, ErrDamaged) && (revision == AnyRevision || revision == old.rec.revision): // what cannot be read can be removed
+			err = r.erase(ctx, r.keys.deviceThing(id, r.attached(id)...), old.rec.revision, old.device.terms()...)
+		case errors.Is(err, ErrDamaged):
+			err = ErrRevision
 		case err != nil:
 		case !old.rec.exists:
 			err = ErrUnknown

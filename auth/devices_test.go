@@ -319,7 +319,7 @@ func TestLostRepliesChangeNothingTwice(t *testing.T) {
 		r, ctx := testRegistry(t, s, func(c *RegistryConfig) { c.Client = client }), t.Context()
 		for i, change := range []func() error{
 			func() error { _, err := r.PutDevice(ctx, Device{ID: imei, Secret: secret}, Create); return err },
-			func() error { _, err := r.PutDevice(ctx, Device{ID: imei}, Replace); return err },
+			func() error { _, err := r.PutDevice(ctx, Device{ID: imei, Name: "changed"}, Replace); return err },
 			func() error {
 				_, _, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: newer, Window: time.Hour})
 				return err
@@ -396,7 +396,7 @@ func TestRedisThatRefuses(t *testing.T) {
 		if err := c.HSet(ctx, "m2m:{0}:device:"+string(other), field, value).Err(); err != nil {
 			t.Fatalf("hset: %v", err)
 		}
-		if _, err := r.GetDevice(ctx, other); !errors.Is(err, ErrUnavailable) {
+		if _, err := r.GetDevice(ctx, other); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrUnavailable) {
 			t.Errorf("get with damaged %s: %v", field, err)
 		}
 		if err := r.DeleteDevice(ctx, other, AnyRevision); err != nil {

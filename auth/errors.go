@@ -24,6 +24,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: somebody else changed it all the time.
 	ErrConflict = errors.New("changed meanwhile")
+	// ErrDamaged: what is stored of the device cannot be read, by nobody and never: it can be removed, or replaced whole.
+	ErrDamaged = errors.New("the device's record is damaged")
 	// ErrSecretKey: its secret is encrypted and cannot be read with the secret key configured. It comes with ErrUnavailable.
 	ErrSecretKey = errors.New("secret cannot be decrypted with the configured secret key")
 )

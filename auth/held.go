@@ -17,6 +17,9 @@ type held struct {
 	rec    record
 	past   []string // stored forms, the latest first
 	uses   int64    // messages made with the newest secret, counted during a rotation
+
+	damaged bool   // it exists, and nothing of it can be read
+	stored  string // of a damaged one: its revision as it stands there
 }
 
 // about is the JSON of a device's hash: what an uplink does not need.
@@ -28,20 +31,24 @@ type about struct {
 	SMS      *bool  `json:"sms,omitempty"`
 }
 
-const (
-	putTries = 8 // how often a change starts anew because somebody else was faster
-	pastKept = 2 // secrets of before that are kept, to explain with
-)
+const pastKept = 2 // secrets of before that are kept, to explain with
 
 // changeDevice reads a device, has change make what it is to be, and writes that unless somebody else has changed it
-// meanwhile; then it starts anew.
+// meanwhile; then it starts anew. What changes nothing is not written: the device keeps its revision.
 func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64,
+	change func(old *held, revision int64) (held, error),
+) (Device, error) {
+	return r.changeRead(ctx, r.readDevice, id, revision, change)
+}
+
+// changeRead is changeDevice with a way to read the device.
+func (r *Registry) changeRead(ctx context.Context, read func(context.Context, DeviceID) (held, error), id DeviceID, revision int64,
 	change func(old *held, revision int64) (held, error),
 ) (Device, error) {
 	// Whatever the reply says or fails to say, this process must not go on with what it had.
 	defer r.cache.invalidate(id)
-	for range putTries {
-		old, err := r.readDevice(ctx, id)
+	for range tries(ctx) {
+		old, err := read(ctx, id)
 		if err != nil {
 			return Device{}, err
 		}
@@ -51,6 +58,9 @@ func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64
 		next, err := r.prepare(&old, change)
 		if err != nil {
 			return Device{}, err
+		}
+		if r.unchanged(&old, &next) {
+			return old.device, nil
 		}
 		w, err := r.writeOf(&old, &next)
 		if err != nil {
@@ -63,6 +73,13 @@ func (r *Registry) changeDevice(ctx context.Context, id DeviceID, revision int64
 	return Device{}, ErrConflict
 }
 
+// unchanged reports whether nothing of the next state is to be written. A secret that is to be encrypted from now on is.
+func (r *Registry) unchanged(old, next *held) bool {
+	now := *old
+	now.rec.tidy(r.now().UnixMilli()) // next has been: what ended by time was no change
+	return !old.damaged && next.same(&now) && next.rec.sealed() == now.rec.sealed()
+}
+
 // prepare has change make the next state, and completes it.
 func (r *Registry) prepare(old *held, change func(old *held, revision int64) (held, error)) (held, error) {
 	now := r.now().UnixMilli()
@@ -72,7 +89,7 @@ func (r *Registry) prepare(old *held, change func(old *held, revision int64) (he
 		return held{}, err
 	}
 	next.device.CreatedAt = old.device.CreatedAt
-	if !old.rec.exists {
+	if next.device.CreatedAt.IsZero() {
 		next.device.CreatedAt = time.UnixMilli(revision).UTC()
 	}
 	next.rec.exists, next.rec.revision = true, revision
@@ -156,7 +173,7 @@ func (r *Registry) readDevice(ctx context.Context, id DeviceID) (held, error) {
 	return r.heldOf(id, fields)
 }
 
-// readDevices is readDevice for several.
+// readDevices is readDevice for several; those that are damaged say so.
 func (r *Registry) readDevices(ctx context.Context, ids []DeviceID) ([]held, error) {
 	keys := make([]string, len(ids))
 	for i, id := range ids {
@@ -174,43 +191,46 @@ func (r *Registry) readDevices(ctx context.Context, ids []DeviceID) ([]held, err
 		if hashes[i] == nil {
 			continue
 		}
-		if all[i], err = r.heldOf(id, hashes[i]); err != nil {
-			return nil, err
-		}
+		all[i], _ = r.heldOf(id, hashes[i]) // a damaged one is logged, and marked
 	}
 	return all, nil
 }
 
-// heldOf reads a device's hash.
+// heldOf reads a device's hash; with ErrDamaged it gives what is left.
 func (r *Registry) heldOf(id DeviceID, fields map[string]string) (h held, err error) {
-	damaged := func(err error) (held, error) {
-		return held{}, fmt.Errorf("read %s: %w", id, unavailable(errors.Join(errRecord, err)))
+	if err := h.read(id, fields); err != nil {
+		h.remains(fields)
+		return h, r.damaged(id, err)
 	}
-	if h.rec, err = parseRecord([]byte(fields[fieldAuth])); err != nil {
-		return damaged(err)
-	}
+	h.device.fill(&h, r.now().UnixMilli())
+	return h, nil
+}
+
+// read reads what it can of a device's hash, in an order in which what is damaged most hides least.
+func (h *held) read(id DeviceID, fields map[string]string) (err error) {
+	h.device.ID = id
 	var a about
 	if err := json.Unmarshal([]byte(fields[fieldAbout]), &a); err != nil {
-		return damaged(err)
+		return fmt.Errorf("about: %w", errRecord) // what JSON says of it may quote it
 	}
+	h.device = Device{ID: id, Name: a.Name, ICCID: a.ICCID, MSISDN: a.MSISDN, RatePlan: a.RatePlan, SMS: a.SMS}
 	created, err := strconv.ParseInt(fields[fieldCreated], 10, 64)
 	if err != nil {
-		return damaged(err)
+		return fmt.Errorf("created: %w", errRecord)
+	}
+	h.device.CreatedAt = time.UnixMilli(created).UTC()
+	if h.rec, err = parseRecord([]byte(fields[fieldAuth])); err != nil {
+		return err
 	}
 	if uses := fields[fieldUses]; uses != "" {
 		if h.uses, err = strconv.ParseInt(uses, 10, 64); err != nil {
-			return damaged(err)
+			return fmt.Errorf("uses: %w", errRecord)
 		}
 	}
 	if past := fields[fieldPast]; past != "" {
 		h.past = strings.Split(past, "\t")
 	}
-	h.device = Device{
-		ID: id, Name: a.Name, ICCID: a.ICCID, MSISDN: a.MSISDN, RatePlan: a.RatePlan, SMS: a.SMS,
-		CreatedAt: time.UnixMilli(created).UTC(),
-	}
-	h.device.fill(&h, r.now().UnixMilli())
-	return h, nil
+	return nil
 }
 
 // fill sets what a device has from its record.
@@ -236,6 +256,9 @@ func (r *Registry) writeOf(old, next *held) (write, error) {
 	w := write{
 		thing: r.keys.deviceThing(d.ID), expected: old.rec.revision, revision: next.rec.revision, created: d.CreatedAt.UnixMilli(),
 		fields: []any{fieldAuth, next.rec.append(nil), fieldAbout, text},
+	}
+	if old.damaged {
+		w.want = &old.stored
 	}
 	if old.rec.exists { // a new one has neither, and most never will
 		w.fields = append(w.fields, fieldPast, strings.Join(next.past, "\t"), fieldUses, next.uses)

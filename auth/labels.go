@@ -46,14 +46,17 @@ func (r *Registry) consult(ctx context.Context, id DeviceID, read func(*record) 
 		return nil
 	}
 	generation := r.cache.generation(id)
-	rec, err := r.load(ctx, r.fresh, id, a)
+	rec, err := r.loadSealed(ctx, r.fresh, id, a)
 	if err != nil {
 		return err
 	}
 	if !read(&rec) {
 		return ErrUnknown
 	}
-	if rec.exists {
+	if !rec.exists {
+		return nil
+	}
+	if _, err := r.opened(rec, id, a); err == nil { // labels are known whether or not the secrets are
 		r.remember(id, a.text, generation)
 	}
 	return nil

@@ -61,8 +61,11 @@ func (r *Registry) ListDevices(ctx context.Context, q ListQuery) (page []Device,
 	}
 	l.add = func(id string, fields map[string]string) (bool, error) {
 		h, err := r.heldOf(DeviceID(id), fields)
-		if err != nil || !q.Search.matches(&h.device) {
-			return false, err
+		if err != nil { // it has been logged, and must not keep the others out of every list
+			return false, nil
+		}
+		if !q.Search.matches(&h.device) {
+			return false, nil
 		}
 		page = append(page, h.device)
 		return true, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -234,9 +235,9 @@ func cutTab(b []byte) (head, rest []byte, ok bool) {
 	return b[:i], b[i+1:], true
 }
 
-// parse36 reads digits of base 36, at most 12 of them; -1 if they are none.
+// parse36 reads what strconv writes in base 36 of any number that is not negative; -1 if it is none.
 func parse36(b []byte) int64 {
-	if len(b) == 0 || len(b) > 12 {
+	if len(b) == 0 || len(b) > 13 {
 		return -1
 	}
 	var n int64
@@ -246,6 +247,9 @@ func parse36(b []byte) int64 {
 			d = int64(c) - 'a' + 10
 		}
 		if d < 0 || d > 35 || c > '9' && c < 'a' {
+			return -1
+		}
+		if n > (math.MaxInt64-d)/36 {
 			return -1
 		}
 		n = n*36 + d

@@ -98,6 +98,7 @@ func (k Keyspace) of(t thing) []string {
 type write struct {
 	thing
 	expected, revision int64    // the revision it must be of (0: there is none), and the one it will be of
+	want               *string  // in place of expected: the revision as it stands in a damaged record
 	created            int64    // Unix ms
 	fields             []any    // and values
 	gone, come         []string // terms by which a device is found no more, or from now on
@@ -108,6 +109,9 @@ func (w *write) appendArgs(args []any) []any {
 	want := ""
 	if w.expected != 0 {
 		want = strconv.FormatInt(w.expected, 10)
+	}
+	if w.want != nil {
+		want = *w.want
 	}
 	args = append(args, w.id, want, w.revision, w.created, len(w.fields), len(w.gone), len(w.come))
 	args = append(args, w.fields...)

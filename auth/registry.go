@@ -52,6 +52,7 @@ type Registry struct {
 	suspect  *lane // second looks, before what the cache did not grant is refused
 	attempts sync.Pool
 	apps     *directory
+	damages  damages
 
 	leases   []*lease // by partition
 	watchers []*watcher
@@ -140,8 +141,8 @@ func (r *Registry) recall(id DeviceID, a *attempt) (rec record, ok bool) {
 	return rec, err == nil
 }
 
-// load gives a device's record from Redis, its secrets opened; a.text is its text then.
-func (r *Registry) load(ctx context.Context, l *lane, id DeviceID, a *attempt) (record, error) {
+// loadSealed gives a device's record from Redis as it is stored; a.text is its text.
+func (r *Registry) loadSealed(ctx context.Context, l *lane, id DeviceID, a *attempt) (record, error) {
 	text, found, err := l.look(ctx, id)
 	if err != nil {
 		if errors.Is(err, ErrBusy) {
@@ -155,8 +156,22 @@ func (r *Registry) load(ctx context.Context, l *lane, id DeviceID, a *attempt) (
 	a.text = append(a.text[:0], text...)
 	rec, err := parseRecord(a.text)
 	if err != nil {
-		return record{}, unavailable(err)
+		return record{}, r.damaged(id, err)
 	}
+	return rec, nil
+}
+
+// load gives a device's record from Redis, its secrets opened; a.text is its text then.
+func (r *Registry) load(ctx context.Context, l *lane, id DeviceID, a *attempt) (record, error) {
+	rec, err := r.loadSealed(ctx, l, id, a)
+	if err != nil {
+		return record{}, err
+	}
+	return r.opened(rec, id, a)
+}
+
+// opened is a record with its secrets opened; a.text is its text then.
+func (r *Registry) opened(rec record, id DeviceID, a *attempt) (record, error) {
 	if !rec.sealed() {
 		return rec, nil
 	}

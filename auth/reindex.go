@@ -70,7 +70,7 @@ func (r *Registry) reindexDevices(ctx context.Context, p int, ids []string) erro
 	pipe := r.client.Pipeline()
 	for i := range all {
 		d := &all[i].device
-		if !all[i].rec.exists {
+		if !all[i].rec.exists || all[i].damaged {
 			continue
 		}
 		pipe.ZAdd(ctx, r.keys.created(p), redis.Z{Score: float64(d.CreatedAt.UnixMilli()), Member: string(d.ID)})

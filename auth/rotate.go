@@ -35,14 +35,24 @@ func rotationOf(h *held) *RotationState {
 // MaxRotation is the longest window of a rotation.
 const MaxRotation = 366 * 24 * time.Hour
 
+// MaxAfter is the greatest number of messages that ends a rotation: more than a device sends in the longest window.
+const MaxAfter = 1e9
+
 func (how *Rotation) check() error {
-	switch {
-	case how.Window < 0 || how.Window > MaxRotation:
-		return fmt.Errorf("%w window: want 0 to %s", ErrInvalid, MaxRotation)
-	case how.After < 0:
-		return fmt.Errorf("%w number of messages: it is negative", ErrInvalid)
+	if err := checkWindow(how.Window); err != nil {
+		return err
+	}
+	if how.After < 0 || how.After > MaxAfter {
+		return fmt.Errorf("%w number of messages: want 0 to %d", ErrInvalid, int64(MaxAfter))
 	}
 	return CheckSecret(how.Secret)
+}
+
+func checkWindow(window time.Duration) error {
+	if window < 0 || window > MaxRotation {
+		return fmt.Errorf("%w window: want 0 to %s", ErrInvalid, MaxRotation)
+	}
+	return nil
 }
 
 // Rotate makes a device's new secret its newest, and returns it. The newest so far stays valid for the window, an older

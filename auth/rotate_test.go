@@ -78,7 +78,7 @@ func TestRotationWithoutAWindowEndsAtOnce(t *testing.T) {
 	if _, err := r.VerifyToken(t.Context(), imei, body, Token(body, secret)); !errors.Is(err, ErrWrongToken) {
 		t.Errorf("old one: %v", err)
 	}
-	for _, how := range []Rotation{{Window: -1}, {Window: MaxRotation + 1}, {After: -1}, {Secret: "short"}} {
+	for _, how := range []Rotation{{Window: -1}, {Window: MaxRotation + 1}, {After: -1}, {After: MaxAfter + 1}, {After: 4738381338321616896}, {Secret: "short"}} {
 		if _, _, err := r.Rotate(t.Context(), imei, AnyRevision, how); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", how, err)
 		}

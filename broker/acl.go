@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -88,6 +89,8 @@ func (b *Broker) maySubscribe(a *access, filter string) byte {
 	}
 	sees, err := b.sees(a, id)
 	switch {
+	case errors.Is(err, auth.ErrDamaged):
+		return 0 // its session goes on; each message is held against what can be read then
 	case err != nil:
 		return codeUnspecified // the registry cannot say: try again
 	case !sees:
@@ -112,7 +115,7 @@ func (b *Broker) mayRead(a *access, m *Message) (may, sure bool) {
 		return false, true
 	}
 	may, err := b.sees(a, m.Device)
-	return may && err == nil, err == nil
+	return may && err == nil, err == nil || !unsure(err)
 }
 
 // sees asks for labels only where the filter is by label. While the registry
@@ -128,10 +131,7 @@ func (b *Broker) sees(a *access, id auth.DeviceID) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), labelWait)
 	defer cancel()
 	sees, err := b.cfg.Registry.Sees(ctx, a.app, id)
-	if err != nil && !unsure(err) { // the device's record is damaged: what labels it has nobody can say, ever
-		return false, nil
-	}
-	if err != nil {
+	if err != nil && unsure(err) { // else the device's record is damaged: what labels it has nobody can say, ever
 		b.blind.Store(time.Now().Add(blindFor).UnixNano())
 	}
 	return sees, err

@@ -283,7 +283,7 @@ func revoked(err error) ending {
 	switch {
 	case errors.Is(err, errScope), errors.Is(err, auth.ErrWrongToken):
 		return ending{code: codeNotAuthorized, reason: "login or subscription not valid any more"}
-	case errors.Is(err, auth.ErrSecretKey):
+	case errors.Is(err, auth.ErrSecretKey), errors.Is(err, auth.ErrDamaged):
 		return ending{code: codeAdministrative, reason: "login cannot be checked any more"}
 	}
 	return ending{code: codeAdministrative, reason: "removed or disabled"}

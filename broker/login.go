@@ -185,6 +185,8 @@ func (b *Broker) verify(who *identity, pk *packets.Packet) *refused {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, auth.ErrDamaged): // 503 rather than a wrong password: it may be right again once somebody has seen to it
+		return &refused{code: codeUnavailable, reason: "the device cannot be verified: its record in the registry is damaged"}
 	case unsure(err) || ctx.Err() != nil:
 		return &refused{code: codeUnavailable, reason: "the registry cannot be asked, try again"}
 	}

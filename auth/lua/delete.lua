@@ -6,11 +6,10 @@
 -- ARGV     1 device or app · 2 its id · 3 length of the change stream · 4 the revision expected, '' for any
 --          5… its terms
 -- Returns  1 done, 0 there was none, -1 it is of another revision
-local rev = redis.call('HGET', KEYS[1], 'rev')
-if not rev then
+if redis.call('EXISTS', KEYS[1]) == 0 then
     return 0
 end
-if ARGV[4] ~= '' and ARGV[4] ~= rev then
+if ARGV[4] ~= '' and ARGV[4] ~= redis.call('HGET', KEYS[1], 'rev') then
     return -1
 end
 redis.call('DEL', KEYS[1])

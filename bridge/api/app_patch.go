@@ -37,8 +37,8 @@ func (AppPatch) Schema(huma.Registry) *huma.Schema {
 			"limits": {
 				Type: huma.TypeObject, Nullable: true, AdditionalProperties: false, Description: "Limits that are missing stay; null or 0: the node's default",
 				Properties: map[string]*huma.Schema{
-					"requests":  number(huma.TypeNumber, "Requests of the API a second"),
-					"publishes": number(huma.TypeNumber, "Publishes over MQTT a second"),
+					"requests":  number(huma.TypeNumber, "Requests of the API a second, at least 0.01; 0: the node's default"),
+					"publishes": number(huma.TypeNumber, "Publishes over MQTT a second, at least 0.01; 0: the node's default"),
 					"sessions":  number(huma.TypeInteger, "Sessions over MQTT"),
 				},
 			},

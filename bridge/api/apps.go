@@ -34,8 +34,8 @@ type AppInput struct {
 
 // Limits bound what an app may ask of a node; what is missing or 0 is the node's default.
 type Limits struct {
-	Requests  float64 `json:"requests,omitempty" minimum:"0" maximum:"1000000" doc:"Requests of the API a second" example:"50"`
-	Publishes float64 `json:"publishes,omitempty" minimum:"0" maximum:"1000000" doc:"Publishes over MQTT a second"`
+	Requests  float64 `json:"requests,omitempty" minimum:"0" maximum:"1000000" doc:"Requests of the API a second, at least 0.01; 0: the node's default" example:"50"`
+	Publishes float64 `json:"publishes,omitempty" minimum:"0" maximum:"1000000" doc:"Publishes over MQTT a second, at least 0.01; 0: the node's default"`
 	Sessions  int     `json:"sessions,omitempty" minimum:"0" maximum:"1000000" doc:"Sessions over MQTT"`
 }
 

@@ -184,7 +184,7 @@ func TestContract(t *testing.T) {
 func (a *testAPI) limitedApp(name string) string {
 	a.t.Helper()
 	key := a.app(name, "admin")
-	a.expect(a.patch(adminKey, "/v1/apps/"+name, `{"limits":{"requests":0.001}}`), http.StatusOK)
+	a.expect(a.patch(adminKey, "/v1/apps/"+name, `{"limits":{"requests":0.01}}`), http.StatusOK)
 	return key
 }
 

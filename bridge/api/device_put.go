@@ -35,7 +35,7 @@ func (a *API) putDevice(ctx context.Context, in *putDeviceInput) (*putDevice, er
 		return nil, invalid("body.id", "it is not the device of the path", in.Body.ID)
 	}
 	app, generated := callerOf(ctx).app, ""
-	done, err := a.registry.PutDevices(ctx, []auth.DeviceID{id}, auth.Bulk{}, func(_ int, old *auth.Device) (auth.Device, error) {
+	done, err := a.registry.PutDevices(ctx, []auth.DeviceID{id}, auth.Bulk{Whole: true}, func(_ int, old *auth.Device) (auth.Device, error) {
 		d := in.Body.device(id)
 		generated = ""
 		if !d.Unsigned && d.Secret == "" && (old == nil || old.Secrets == 0) {

@@ -172,9 +172,25 @@ type ChangeDeviceInput struct {
 }
 
 func (a *API) deleteDevice(ctx context.Context, in *ChangeDeviceInput) (*struct{}, error) {
-	return nil, a.change(ctx, in, func(d *auth.Device, revision int64) error {
+	err := a.change(ctx, in, func(d *auth.Device, revision int64) error {
 		return a.registry.DeleteDevice(ctx, d.ID, revision)
 	})
+	if errors.Is(err, auth.ErrDamaged) {
+		err = a.deleteDamaged(ctx, in)
+	}
+	return nil, err
+}
+
+// deleteDamaged removes a device of which no more than its revision can be read.
+func (a *API) deleteDamaged(ctx context.Context, in *ChangeDeviceInput) error {
+	d, err := a.knownDevice(ctx, in.ID)
+	if !errors.Is(err, auth.ErrDamaged) {
+		return err
+	}
+	if err := in.check(d.Revision()); err != nil {
+		return err
+	}
+	return a.registry.DeleteDevice(ctx, d.ID, in.revision(d.Revision()))
 }
 
 // change finds a device, holds it against the condition and has f change that
@@ -210,7 +226,7 @@ func (a *API) knownDevice(ctx context.Context, text string) (auth.Device, error)
 		return auth.Device{}, err
 	}
 	d, err := a.registry.GetDevice(ctx, id)
-	if err == nil && !callerOf(ctx).app.Sees(id, d.Labels) {
+	if (err == nil || errors.Is(err, auth.ErrDamaged)) && !callerOf(ctx).app.Sees(id, d.Labels) {
 		return auth.Device{}, auth.ErrUnknown
 	}
 	return d, err

@@ -304,6 +304,7 @@ func TestImportRefusesOtherMedia(t *testing.T) {
 	a := start(t, redistest.Start(t))
 	a.expect(a.call(adminKey, "POST", "/v1/devices/import", `{}`), 415, typeCSV)
 	a.expect(a.call(adminKey, "POST", "/v1/devices/import?window=x&format=csv", `{}`), 422, "query.window")
+	a.expect(a.call(adminKey, "POST", "/v1/devices/import?window=99999h&format=csv", `id`), 422, "query.window")
 }
 
 // An import answers while it is read, and one too many is told to wait.

@@ -161,6 +161,8 @@ func faultOf(err error) error {
 		return nil
 	case errors.As(err, &own):
 		return own
+	case errors.Is(err, auth.ErrDamaged):
+		return errRow{"the device's record is damaged: remove it, or replace it with PUT"}
 	case errors.As(err, &known), errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrConflict):
 		return err
 	}

@@ -24,6 +24,8 @@ func (a *API) problem(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, auth.ErrUnknown), errors.Is(err, session.ErrUnknown), errors.Is(err, downlink.ErrUnknown):
 		return huma.Error404NotFound("there is no such thing, or it is not among what this app may see")
+	case errors.Is(err, auth.ErrDamaged):
+		return huma.Error500InternalServerError("the device's record is damaged: remove it, or replace it with PUT")
 	case errors.Is(err, auth.ErrRevision):
 		return huma.Error412PreconditionFailed("it is not as If-Match or If-None-Match wants it: get it again, and its ETag")
 	case errors.Is(err, auth.ErrExists):

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 type RotationInput struct {
 	Secret string `json:"secret,omitempty" pattern:"^[0-9a-zA-Z]{30,100}$" doc:"The new secret; without one, one is made and returned this once"`
 	Window string `json:"window,omitempty" default:"168h" maxLength:"40" example:"168h" doc:"How long the secret so far stays valid beside it; 0s: it ends at once, unless after says otherwise"`
-	After  int64  `json:"after,omitempty" minimum:"0" doc:"Messages made with the new secret after which the one before it ends, if the window is not over first"`
+	After  int64  `json:"after,omitempty" minimum:"0" maximum:"1000000000" doc:"Messages made with the new secret after which the one before it ends (0: no such number), if the window is not over first"`
 }
 
 func (a *API) addSecrets() {
@@ -64,8 +65,8 @@ func (a *API) rotateSecret(ctx context.Context, in *rotateInput) (*oneDevice, er
 // parseWindow reads how long something old stays valid.
 func parseWindow(location, text string) (time.Duration, error) {
 	window, err := time.ParseDuration(text)
-	if err != nil || window < 0 {
-		return 0, invalid(location, "want a duration such as 90s, 10m or 168h", text)
+	if err != nil || window < 0 || window > auth.MaxRotation {
+		return 0, invalid(location, fmt.Sprintf("want a duration such as 90s, 10m or 168h, at most %.0fh", auth.MaxRotation.Hours()), text)
 	}
 	return window, nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"m2mbridge/auth"
 	"m2mbridge/bridge/api"
 )
 
@@ -29,6 +30,9 @@ Examples, a secret that is made here, and one that the device has already:
 
 // Run gives the device its secret.
 func (c *DeviceRotate) Run(env *Env) (err error) {
+	if c.After < 0 || c.After > auth.MaxAfter {
+		return Usagef("--after: want 0 to %d", int64(auth.MaxAfter))
+	}
 	if c.Secret == "-" {
 		if c.Secret, err = readSecret(env.Stdin); err != nil {
 			return err

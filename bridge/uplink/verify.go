@@ -102,6 +102,11 @@ func (s *Service) verifyRefusal(err error) *Refusal {
 	case errors.Is(err, auth.ErrWrongToken):
 		return refusal(Forbidden, "token-wrong", sameRefusal)
 	}
+	if errors.Is(err, auth.ErrDamaged) { // of this device alone, and logged by the registry
+		r := refusal(Unavailable, "record-damaged", "the device cannot be verified: its record in the registry is damaged and has to be replaced")
+		r.cause = err
+		return r
+	}
 	if errors.Is(err, auth.ErrSecretKey) {
 		s.sealed.failed(err)
 	} else if !errors.Is(err, auth.ErrBusy) {
