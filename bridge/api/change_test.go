@@ -165,6 +165,26 @@ func TestFilterBoundsChanges(t *testing.T) {
 	})
 }
 
+// A PUT is answered alike of a foreign device and of none, but where it would
+// create the one that there is not.
+func TestPutTellsNotOfForeignDevices(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	a.device(imei1, `{"site":"other"}`)
+	for _, key := range []string{a.app("labels", "device.write", "site=depot"), a.app("ids", "device.write", uuid1)} {
+		for _, body := range []string{`{}`, `{"labels":{"site":"depot"}}`} {
+			for _, header := range [][]string{{"If-Match", "*"}, {"If-Match", `"x"`}} {
+				foreign, none := a.call(key, "PUT", path1, body, header...), a.call(key, "PUT", "/v1/devices/"+imei2, body, header...)
+				told := strings.ReplaceAll(string(none.body), imei2, imei1)
+				if foreign.status != none.status || string(foreign.body) != told || foreign.status != 403 && foreign.status != 412 {
+					t.Errorf("%s %s: %d %s, of none %d %s", body, header, foreign.status, foreign.body, none.status, told)
+				}
+			}
+		}
+		a.expect(a.call(key, "PUT", path1, `{}`), 403, "not among")
+		a.expect(a.call(key, "PUT", "/v1/devices/"+imei2, `{}`), 403, "not among")
+	}
+}
+
 func TestSecretsAreRotatedAndRevoked(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		a := start(t, server)

@@ -312,9 +312,10 @@ func TestImportAnswersAsItReads(t *testing.T) {
 	var writers []*io.PipeWriter
 	ended := make(chan imported, importsAtOnce)
 	for i := range importsAtOnce {
+		key := a.app(fmt.Sprint("importer", i), "device.write")
 		body, w := io.Pipe()
 		writers = append(writers, w)
-		go func() { ended <- a.importFrom(adminKey, "skipFaults=true", typeNDJSON, body) }()
+		go func() { ended <- a.importFrom(key, "skipFaults=true", typeNDJSON, body) }()
 		var rows bytes.Buffer
 		for j := range importBatch {
 			fmt.Fprintf(&rows, `{"id":"%s","unsigned":true}`+"\n", imei(i*importBatch+j))
@@ -323,6 +324,10 @@ func TestImportAnswersAsItReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintln(w, "x") // so that the batch before is on its way
+		a.awaitDevice(imei(i * importBatch))
+		if i == 0 {
+			a.expect(a.call(key, "POST", "/v1/devices/import?format=csv", "id"), 429, "share of imports at this node, which is 1")
+		}
 	}
 	got := a.call(adminKey, "POST", "/v1/devices/import", "x")
 	a.expect(got, 415) // call says that it is JSON
@@ -337,6 +342,16 @@ func TestImportAnswersAsItReads(t *testing.T) {
 	}
 }
 
+// awaitDevice returns when an import has stored the device.
+func (a *testAPI) awaitDevice(id string) {
+	a.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); a.call(adminKey, "GET", "/v1/devices/"+id, "").status != 200; {
+		if time.Now().After(deadline) {
+			a.t.Fatal("the first batch is not stored")
+		}
+	}
+}
+
 // An import that breaks off has no last line, and what it did stays.
 func TestBrokenImportHasNoLastLine(t *testing.T) {
 	a := start(t, redistest.Start(t))
@@ -347,11 +362,7 @@ func TestBrokenImportHasNoLastLine(t *testing.T) {
 	for i := range importBatch {
 		fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(i))
 	}
-	for deadline := time.Now().Add(10 * time.Second); a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch-1), "").status != 200; {
-		if time.Now().After(deadline) {
-			t.Fatal("the first batch is not stored")
-		}
-	}
+	a.awaitDevice(imei(importBatch - 1))
 	a.want(204, adminKey, "DELETE", "/v1/apps/soon-gone", "", nil)
 	fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(importBatch))
 	w.Close()
