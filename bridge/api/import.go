@@ -48,12 +48,12 @@ func (a *API) addImport() {
 			"{\"done\":true,\"rows\",\"created\",\"changed\",\"unchanged\",\"faults\",\"left\"}, where left are rows that were only checked because of a fault before them. " +
 			"Without that line the import was cut short: an {\"error\"} without a line says why, if it can. " +
 			"Where the first " + strconv.Itoa(importBatch) + " rows already cannot be read or stored, a status says so. " +
-			"A body of which nothing comes for 10 s, or for 30 s once there was much, or which comes at less than 8 KiB a second, is not waited for any longer than that. One app may run one import at a node. An empty body is a file of no rows.",
+			"A body of which nothing comes for 10 s, or for 30 s once there was much, or which comes at less than 8 KiB a second, is not waited for any longer than that. One app may run one import at a node. An empty body of NDJSON is a file of no rows; one of CSV has at least its header.",
 		BodyReadTimeout: ownBody,
 		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{
-			typeNDJSON: text("JSON objects as for the creation of a device, one a line. A field that is missing stays as it is, null clears; labels are all labels."),
+			typeNDJSON: text("JSON objects as for the creation of a device, one a line. A field that is missing stays as it is, null clears; labels are all labels, of which null is none. A name given twice is a fault."),
 			typeCSV: text("A header names the columns: " + strings.Join(columns(), ", ") + ". An empty cell clears, but for that of secret; a column that is missing stays as it is. " +
-				"labels are written a=b;c=d, with a backslash before a ; or backslash in a value. The ' that an export puts before = + - @ is taken off."),
+				"A line sep=; may come before the header. labels are written a=b;c=d, with a backslash before a ; or backslash in a value. The ' that an export puts before = + - @ is taken off."),
 		}},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "What was done, as it is done",
