@@ -86,6 +86,7 @@ type API struct {
 	imports  *shares       // a place for each import
 	pages    chan struct{} // a place for each page of a stream being read
 	explains chan struct{} // a place for each message being explained
+	waiting  *shares       // a place for each message to be explained
 
 	pastSecrets func(context.Context, auth.DeviceID) ([]string, error)
 
@@ -118,6 +119,7 @@ func New(c Config) (*API, error) {
 	a.lives = newShares("clients of /v1/live", c.MaxLive, quarter(c.MaxLive))
 	a.pages = make(chan struct{}, pagesAtOnce)
 	a.imports = newShares("imports", importsAtOnce, 1)
+	a.waiting = newShares("messages to be explained", liveDefault, 2) // one under way, and one that waits
 	a.explains, a.pastSecrets = make(chan struct{}, 1), c.PastSecrets
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()

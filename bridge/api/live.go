@@ -91,11 +91,18 @@ func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, e
 	if err := l.follow.seekEnd(ctx, base); err != nil {
 		return nil, err
 	}
+	if steps {
+		if err := a.registered(ctx, f.device); err != nil && (!errors.Is(err, auth.ErrUnknown) || len(follow) == 0) {
+			return nil, err
+		} else if err != nil {
+			steps = false // there are only the streams of whose id it was
+		}
+	}
 	if l.place, err = a.lives.take(app.Name); err != nil {
 		return nil, err
 	}
 	if steps {
-		if l.steps, err = a.trace.Follow(ctx, f.device); err != nil {
+		if l.steps, err = a.trace.Follow(ctx, app.Name, f.device); err != nil {
 			l.place()
 			return nil, err
 		}

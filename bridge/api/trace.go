@@ -47,7 +47,10 @@ func (a *API) lastSteps(ctx context.Context, in *stepsInput) (*stepsOutput, erro
 	if a.trace == nil {
 		return nil, noTrace()
 	}
-	steps, err := a.trace.Last(ctx, f.device)
+	if err := a.registered(ctx, f.device); err != nil {
+		return nil, err
+	}
+	steps, err := a.trace.Last(ctx, callerOf(ctx).app.Name, f.device)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +65,13 @@ func (a *API) lastSteps(ctx context.Context, in *stepsInput) (*stepsOutput, erro
 		}
 	}
 	return out, nil
+}
+
+// registered refuses to follow an id that is no device's: invented ones would
+// take the places of those that are.
+func (a *API) registered(ctx context.Context, id auth.DeviceID) error {
+	_, err := a.registry.Labels(ctx, id)
+	return err
 }
 
 func noTrace() error {
