@@ -54,7 +54,7 @@ func (a *API) putDevice(ctx context.Context, in *putDeviceInput) (*putDevice, er
 	if !done[0].Changed {
 		stored = done[0].Before // with its own time
 	}
-	out := &putDevice{Status: http.StatusOK, ETag: entityTag(stored.Revision()), Body: showDevice(stored)}
+	out := &putDevice{Status: http.StatusOK, ETag: entityTag(stored.Revision()), Body: showChanged(ctx, stored)}
 	out.Body.Secret = generated
 	if done[0].Before == nil {
 		out.Status, out.Location = http.StatusCreated, "/v1/devices/"+string(id)

@@ -42,7 +42,7 @@ func (a *API) addImport() {
 		OperationID: "import-devices", Method: http.MethodPost, Path: "/v1/devices/import", Tags: []string{"devices"},
 		Summary: "Create and change many devices",
 		Description: "The body may be of any size: it is read, and answered, as it comes, so that a client has to read the answer while it sends. " +
-			"A row creates its device, or changes what it names of it; doing so twice changes nothing. A device may be in a body once.\n\n" +
+			"Without the scope `device.read` the changes do not show from what. A row creates its device, or changes what it names of it; doing so twice changes nothing. A device may be in a body once.\n\n" +
 			"The answer has a line for each fault, {\"line\",\"id\",\"error\"}; with dryRun for each difference, {\"line\",\"id\",\"action\",\"changes\"}; " +
 			"with generateSecrets for each secret made, {\"line\",\"id\",\"secret\"}; {\"rows\"} about every second; and at its end " +
 			"{\"done\":true,\"rows\",\"created\",\"changed\",\"unchanged\",\"faults\",\"left\"}, where left are rows that were only checked because of a fault before them. " +
