@@ -48,6 +48,7 @@ type Registry struct {
 	now      func() time.Time
 
 	cache    *cache
+	births   births
 	fresh    *lane // lookups of devices that are not cached
 	suspect  *lane // second looks, before what the cache did not grant is refused
 	attempts sync.Pool

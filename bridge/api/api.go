@@ -58,7 +58,7 @@ type Config struct {
 	Metrics *prometheus.Registry // nil: one of its own
 	Log     *slog.Logger         // nil: nothing is logged
 	Version string
-	MaxLive int // clients of /v1/live at once; 0: 64
+	MaxLive int // clients of /v1/live at once, of which one app may have a quarter, but at least 4; 0: 64
 }
 
 // API answers requests; make one with New.
@@ -82,10 +82,11 @@ type API struct {
 	log      *slog.Logger
 	metrics  *metrics
 	limits   *limits
-	lives    chan struct{} // a place for each client of /v1/live
-	imports  chan struct{} // a place for each import
+	lives    *shares       // a place for each client of /v1/live
+	imports  *shares       // a place for each import
 	pages    chan struct{} // a place for each page of a stream being read
 	explains chan struct{} // a place for each message being explained
+	waiting  *shares       // a place for each message to be explained
 
 	pastSecrets func(context.Context, auth.DeviceID) ([]string, error)
 
@@ -115,9 +116,10 @@ func New(c Config) (*API, error) {
 	if c.MaxLive == 0 {
 		c.MaxLive = liveDefault
 	}
-	a.lives = make(chan struct{}, c.MaxLive)
+	a.lives = newShares("clients of /v1/live", c.MaxLive, quarter(c.MaxLive))
 	a.pages = make(chan struct{}, pagesAtOnce)
-	a.imports = make(chan struct{}, importsAtOnce)
+	a.imports = newShares("imports", importsAtOnce, 1)
+	a.waiting = newShares("messages to be explained", liveDefault, 2) // one under way, and one that waits
 	a.explains, a.pastSecrets = make(chan struct{}, 1), c.PastSecrets
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()

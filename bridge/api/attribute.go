@@ -134,7 +134,13 @@ func labelsAttribute() attribute {
 			return d.Labels
 		},
 		json: func(text json.RawMessage) (edit, error) {
-			labels, err := read[map[string]string](text, "an object of strings")
+			given, err := read[map[string]*string](text, "an object of strings")
+			labels := map[string]string{}
+			for name, value := range given {
+				if value != nil { // null clears
+					labels[name] = *value
+				}
+			}
 			return set(labels), err
 		},
 		cell: func(text string) (edit, error) {

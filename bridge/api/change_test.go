@@ -165,6 +165,45 @@ func TestFilterBoundsChanges(t *testing.T) {
 	})
 }
 
+// Who may only write devices reads none in the answers of changes.
+func TestChangesShowNothingWithoutRead(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	a.device(imei1, `{"site":"depot"}`)
+	a.expect(a.patch(adminKey, path1, `{"name":"Hidden","msisdn":"31612345678"}`), 200, "Hidden")
+	key := a.app("writer", "device.write")
+	for _, got := range []answer{
+		a.patch(key, path1, `{}`), a.call(key, "POST", path1+"/secrets", `{}`), a.call(key, "DELETE", path1+"/secrets/old", ""),
+	} {
+		if got.status/100 != 2 || contains(got.body, "Hidden") || contains(got.body, "depot") || contains(got.body, "31612345678") || !contains(got.body, imei1) {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+	dry := a.importFrom(key, "dryRun=true", typeNDJSON, strings.NewReader(`{"id":"`+imei1+`","name":"x","labels":null}`))
+	if want := `change [{"field":"name","to":"x"},{"field":"labels"}]`; dry.changes[imei1] != want {
+		t.Errorf("%s, want %s", dry.changes[imei1], want)
+	}
+}
+
+// A PUT is answered alike of a foreign device and of none, but where it would
+// create the one that there is not.
+func TestPutTellsNotOfForeignDevices(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	a.device(imei1, `{"site":"other"}`)
+	for _, key := range []string{a.app("labels", "device.write", "site=depot"), a.app("ids", "device.write", uuid1)} {
+		for _, body := range []string{`{}`, `{"labels":{"site":"depot"}}`} {
+			for _, header := range [][]string{{"If-Match", "*"}, {"If-Match", `"x"`}} {
+				foreign, none := a.call(key, "PUT", path1, body, header...), a.call(key, "PUT", "/v1/devices/"+imei2, body, header...)
+				told := strings.ReplaceAll(string(none.body), imei2, imei1)
+				if foreign.status != none.status || string(foreign.body) != told || foreign.status != 403 && foreign.status != 412 {
+					t.Errorf("%s %s: %d %s, of none %d %s", body, header, foreign.status, foreign.body, none.status, told)
+				}
+			}
+		}
+		a.expect(a.call(key, "PUT", path1, `{}`), 403, "not among")
+		a.expect(a.call(key, "PUT", "/v1/devices/"+imei2, `{}`), 403, "not among")
+	}
+}
+
 func TestSecretsAreRotatedAndRevoked(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		a := start(t, server)

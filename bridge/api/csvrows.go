@@ -1,8 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -57,11 +59,22 @@ func (c *cellRows) readCells(r *row, text string) (err error) {
 // readHeader reads the names of the columns; c.header is what is wrong with them.
 func (c *cellRows) readHeader() error {
 	text, fault, err := c.lines.next()
-	if err != nil {
+	if comma, ok := spreadsheetComma(text); ok && err == nil && c.lines.line == 1 {
+		c.comma = comma
+		text, fault, err = c.lines.next()
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		fault, c.lines.line = errors.New("there is none, the file is empty: its first line names the columns"), 1
+	case err != nil:
 		return err
+	case bytes.IndexByte(text, '\r') >= 0:
+		fault = errOnlyCR
 	}
 	if fault == nil {
-		c.comma = commaOf(string(text))
+		if c.comma == 0 {
+			c.comma = commaOf(string(text))
+		}
 		c.cells, fault = splitCells(nil, string(text), c.comma)
 	}
 	if fault == nil {
@@ -71,6 +84,16 @@ func (c *cellRows) readHeader() error {
 		c.header = fmt.Errorf("%w: %w", errHeader, fault)
 	}
 	return nil
+}
+
+// spreadsheetComma reads the line that a spreadsheet may write before the header
+// to tell what parts the cells: sep=;
+func spreadsheetComma(line []byte) (comma byte, ok bool) {
+	text := strings.Trim(string(line), `"`)
+	if len(text) == 5 && strings.EqualFold(text[:4], "sep=") && strings.IndexByte(",;\t", text[4]) >= 0 {
+		return text[4], true
+	}
+	return 0, false
 }
 
 // commaOf is what parts the cells: where the comma is the decimal point,

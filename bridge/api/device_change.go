@@ -63,7 +63,8 @@ func (p DevicePatch) edits() ([]edit, error) {
 
 func (a *API) addDeviceChanges() {
 	write, tags := []auth.Scope{auth.ScopeDeviceWrite}, []string{"devices"}
-	const filtered = " An app with a device filter cannot change a device so that it would no longer see it."
+	const filtered = " An app with a device filter cannot change a device so that it would no longer see it." +
+		" An app without `device.read` is answered with the id, the times and a secret that was made; the rest is then as if empty."
 	register(a, huma.Operation{
 		OperationID: "patch-device", Method: http.MethodPatch, Path: "/v1/devices/{id}", Summary: "Change a device",
 		Description: "A merge patch (RFC 7396). Secrets are not changed here: see /v1/devices/{id}/secrets." + filtered,
@@ -110,7 +111,7 @@ func (a *API) patchDevice(ctx context.Context, in *patchDeviceInput) (*oneDevice
 	if err != nil {
 		return nil, err
 	}
-	return &oneDevice{entityTag(stored.Revision()), showDevice(&stored)}, nil
+	return &oneDevice{entityTag(stored.Revision()), showChanged(ctx, &stored)}, nil
 }
 
 // staysSeen keeps an app from taking a device out of its own sight, where it

@@ -54,7 +54,7 @@ func (a *API) putDevice(ctx context.Context, in *putDeviceInput) (*putDevice, er
 	if !done[0].Changed {
 		stored = done[0].Before // with its own time
 	}
-	out := &putDevice{Status: http.StatusOK, ETag: entityTag(stored.Revision()), Body: showDevice(stored)}
+	out := &putDevice{Status: http.StatusOK, ETag: entityTag(stored.Revision()), Body: showChanged(ctx, stored)}
 	out.Body.Secret = generated
 	if done[0].Before == nil {
 		out.Status, out.Location = http.StatusCreated, "/v1/devices/"+string(id)
@@ -62,15 +62,20 @@ func (a *API) putDevice(ctx context.Context, in *putDeviceInput) (*putDevice, er
 	return out, nil
 }
 
-// mayPut holds the app's filter and the conditions against what there is.
+// mayPut holds the app's filter and the conditions against what there is. A
+// device that the app does not see is refused as one that there is not, so that
+// no condition tells whether there is.
 func (in *putDeviceInput) mayPut(app *auth.App, old, d *auth.Device) error {
+	hidden := old == nil || !app.Sees(d.ID, old.Labels)
 	switch {
-	case old == nil && in.IfMatch.IfMatch != "":
-		return auth.ErrRevision
-	case old == nil:
-		return mayCreate(app, d.ID, d.Labels)
-	case !app.Sees(d.ID, old.Labels):
+	case hidden && !app.Sees(d.ID, d.Labels):
 		return notAmong(app, d.ID)
+	case hidden && in.IfMatch.IfMatch != "":
+		return auth.ErrRevision
+	case hidden && old != nil:
+		return notAmong(app, d.ID)
+	case hidden:
+		return nil
 	case in.IfNoneMatch != "":
 		return auth.ErrRevision
 	}

@@ -61,6 +61,15 @@ func showDevice(d *auth.Device) Device {
 	}
 }
 
+// showChanged is what the answer of a change shows: to an app that may not read
+// devices no more than which device it was, and when it was made and changed.
+func showChanged(ctx context.Context, d *auth.Device) Device {
+	if callerOf(ctx).app.Has(auth.ScopeDeviceRead) {
+		return showDevice(d)
+	}
+	return Device{ID: string(d.ID), CreatedAt: d.CreatedAt, ModifiedAt: d.ModifiedAt}
+}
+
 func (in *DeviceInput) device(id auth.DeviceID) auth.Device {
 	return auth.Device{
 		ID: id, Secret: in.Secret, Name: in.Name, ICCID: in.ICCID, MSISDN: in.MSISDN, RatePlan: in.RatePlan, SMS: in.SMS,

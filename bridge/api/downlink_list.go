@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"m2mbridge/auth"
 	"m2mbridge/bridge/downlink"
 )
 
@@ -43,8 +42,9 @@ func (o *outbox) page(ctx context.Context, in *DownlinkListParams, channels []st
 		if err := o.seen(ctx, q.Device); err != nil {
 			return nil, err
 		}
-	} else if len(app.Devices) > 0 {
-		q.Sees = func(id auth.DeviceID) (bool, error) { return o.registry.Sees(ctx, app, id) }
+	}
+	if len(app.Devices) > 0 {
+		q.Sees = func(d *downlink.Downlink) (bool, error) { return o.registry.SeesAt(ctx, app, d.Device, d.CreatedAt) }
 	}
 	found, next, err := o.downlinks.List(ctx, q)
 	if err != nil {

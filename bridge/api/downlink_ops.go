@@ -157,14 +157,14 @@ func (o *outbox) cancel(ctx context.Context, in *DownlinkParam) (*struct{}, erro
 	return nil, o.downlinks.Cancel(ctx, in.ID, "cancelled by app "+callerOf(ctx).app.Name)
 }
 
-// known reads a downlink. One of a device that the app may not see, or of a
-// channel that is not the path's, does not exist there.
+// known reads a downlink. One of a device that the app may not see, or did not
+// when it was created, or of a channel that is not the path's, does not exist there.
 func (o *outbox) known(ctx context.Context, id string) (downlink.Downlink, error) {
 	d, err := o.downlinks.Get(ctx, id)
 	if err != nil {
 		return d, err
 	}
-	ok, err := o.registry.Sees(ctx, callerOf(ctx).app, d.Device)
+	ok, err := o.registry.SeesAt(ctx, callerOf(ctx).app, d.Device, d.CreatedAt)
 	if err == nil && (!ok || o.channel != "" && d.Channel != o.channel) {
 		err = downlink.ErrUnknown
 	}

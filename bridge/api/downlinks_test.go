@@ -218,6 +218,28 @@ func TestDownlinkDeviceFilter(t *testing.T) {
 	}
 }
 
+// Those of a removed device are not shown to who sees its id only by a label.
+func TestDownlinksOfAnotherOwner(t *testing.T) {
+	a := startDownlinks(t, redistest.Start(t))
+	a.device(imei1, `{"site":"home"}`)
+	old := a.post(adminKey, "/v1/downlinks", imei1, 1, "")
+	a.want(http.StatusNoContent, adminKey, "DELETE", path1, "", nil)
+	a.device(imei1, `{"site":"depot"}`)
+	key, owner := a.app("label", "downlink.read downlink.write", "site=depot"), a.app("id", "downlink.read", imei1)
+	a.want(http.StatusNotFound, key, "GET", "/v1/downlinks/"+old.ID, "", nil)
+	a.want(http.StatusNotFound, key, "DELETE", "/v1/downlinks/"+old.ID, "", nil)
+	a.want(http.StatusOK, owner, "GET", "/v1/downlinks/"+old.ID, "", nil)
+	fresh := a.post(key, "/v1/downlinks", imei1, 1, "")
+	for _, query := range []string{"", "device=" + imei1} {
+		if got := a.ids(key, "/v1/downlinks", query); !slices.Equal(got, []string{fresh.ID}) {
+			t.Errorf("%q: %v", query, got)
+		}
+		if got := a.ids(owner, "/v1/downlinks", query); len(got) != 2 {
+			t.Errorf("%q: %v of its id", query, got)
+		}
+	}
+}
+
 func TestDownlinkIdempotencyKey(t *testing.T) {
 	a := startDownlinks(t, redistest.Start(t))
 	a.device(imei1, "")

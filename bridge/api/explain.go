@@ -31,7 +31,7 @@ func (a *API) addExplain() {
 	register(a, huma.Operation{
 		OperationID: "explain", Method: http.MethodPost, Path: "/v1/explain", Tags: []string{"devices"},
 		Summary:     "Find out why a message is refused",
-		Description: "Makes the token again with every mistake devices are known to make, and names the one that gives the token sent. No secret is shown.",
+		Description: "Makes the token again with every mistake devices are known to make, and names the one that gives the token sent. No secret is shown. A node explains one message at a time; one app may have one more waiting.",
 	}, []auth.Scope{auth.ScopeDeviceRead}, a.explain)
 }
 
@@ -48,7 +48,12 @@ func (a *API) explain(ctx context.Context, in *explainInput) (*explanation, erro
 	if err != nil {
 		return nil, err
 	}
-	select { // each takes a processor for a tenth of a second
+	leave, err := a.waiting.take(callerOf(ctx).app.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	select { // each takes a processor for a tenth of a second; who came first is first
 	case a.explains <- struct{}{}:
 		defer func() { <-a.explains }()
 	case <-ctx.Done():

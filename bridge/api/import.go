@@ -42,18 +42,18 @@ func (a *API) addImport() {
 		OperationID: "import-devices", Method: http.MethodPost, Path: "/v1/devices/import", Tags: []string{"devices"},
 		Summary: "Create and change many devices",
 		Description: "The body may be of any size: it is read, and answered, as it comes, so that a client has to read the answer while it sends. " +
-			"A row creates its device, or changes what it names of it; doing so twice changes nothing. A device may be in a body once.\n\n" +
+			"Without the scope `device.read` the changes do not show from what. A row creates its device, or changes what it names of it; doing so twice changes nothing. A device may be in a body once.\n\n" +
 			"The answer has a line for each fault, {\"line\",\"id\",\"error\"}; with dryRun for each difference, {\"line\",\"id\",\"action\",\"changes\"}; " +
 			"with generateSecrets for each secret made, {\"line\",\"id\",\"secret\"}; {\"rows\"} about every second; and at its end " +
 			"{\"done\":true,\"rows\",\"created\",\"changed\",\"unchanged\",\"faults\",\"left\"}, where left are rows that were only checked because of a fault before them. " +
 			"Without that line the import was cut short: an {\"error\"} without a line says why, if it can. " +
 			"Where the first " + strconv.Itoa(importBatch) + " rows already cannot be read or stored, a status says so. " +
-			"A body of which nothing comes for 10 s, or for 30 s once there was much, is not waited for. An empty body is a file of no rows.",
+			"A body of which nothing comes for 10 s, or for 30 s once there was much, or which comes at less than 8 KiB a second, is not waited for any longer than that. One app may run one import at a node. An empty body of NDJSON is a file of no rows; one of CSV has at least its header.",
 		BodyReadTimeout: ownBody,
 		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{
-			typeNDJSON: text("JSON objects as for the creation of a device, one a line. A field that is missing stays as it is, null clears; labels are all labels."),
+			typeNDJSON: text("JSON objects as for the creation of a device, one a line. A field that is missing stays as it is, null clears; labels are all labels, of which null is none. A name given twice is a fault."),
 			typeCSV: text("A header names the columns: " + strings.Join(columns(), ", ") + ". An empty cell clears, but for that of secret; a column that is missing stays as it is. " +
-				"labels are written a=b;c=d, with a backslash before a ; or backslash in a value. The ' that an export puts before = + - @ is taken off."),
+				"A line sep=; may come before the header. labels are written a=b;c=d, with a backslash before a ; or backslash in a value. The ' that an export puts before = + - @ is taken off."),
 		}},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "What was done, as it is done",
@@ -71,13 +71,12 @@ func (a *API) importDevices(ctx context.Context, in *importParams) (*huma.Stream
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case a.imports <- struct{}{}:
-	default:
-		return nil, unavailable("as many imports as are allowed run already")
+	leave, err := a.imports.take(callerOf(ctx).app.Name)
+	if err != nil {
+		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		defer func() { <-a.imports }()
+		defer leave()
 		r, w := humago.Unwrap(hc)
 		conn := http.NewResponseController(w)
 		// A server that cannot, as of tests, reads the body before it answers.
@@ -125,12 +124,13 @@ func newRowReader(format string, body io.Reader) rowReader {
 // How long an import waits for its body.
 const (
 	firstPatience = 10 * time.Second // at its beginning, and never less than what is left of that
-	fullPatience  = 1 << 10          // bytes with which it is readLimit again
+	fullPatience  = 240 << 10        // bytes with which it is readLimit again: 8 KiB a second go on for ever
 )
 
 // flowing bounds how long is waited for a body, in place of one limit for the
 // whole: what is waited is taken from its patience, and what comes adds to it. A
-// client that sends nothing, or a byte now and then, comes to its end.
+// client that sends nothing, or less than a pace, comes to its end. The time that
+// the import takes over what came is not its client's.
 type flowing struct {
 	r        io.Reader
 	conn     *http.ResponseController

@@ -148,7 +148,14 @@ func TestImportOfCells(t *testing.T) {
 	if d.Name != "" || len(d.Labels) != 0 || d.SMS {
 		t.Errorf("%+v", d)
 	}
-	a.totals(a.importText("", typeCSV, ""), total(0, 0, 0, 0, 0))
+	a.totals(a.importText("", typeNDJSON, ""), total(0, 0, 0, 0, 0))
+	a.totals(a.importText("", typeCSV, "sep=;\r\nid;name\r\n"+imei1+";a,b\r\n"), total(1, 0, 1, 0, 0))
+	a.totals(a.importText("", typeNDJSON, `{"id":"`+imei1+`","labels":{"a":null,"b":"c"},"name":"\ud83d\ude00\\ud800"}`), total(1, 0, 1, 0, 0))
+	d = Device{}
+	a.want(200, adminKey, "GET", path1, "", &d)
+	if d.Name != "\U0001f600\\ud800" || !reflect.DeepEqual(d.Labels, map[string]string{"b": "c"}) {
+		t.Errorf("%+v", d)
+	}
 	a.totals(a.importText("", typeCSV, "id"), total(0, 0, 0, 0, 0))
 }
 
@@ -174,6 +181,10 @@ func TestImportTellsAllFaults(t *testing.T) {
 			{`{"id":"` + imei(8) + `","labels":{"a b":"c"}` + good, "label"},
 			{`{"id":"` + imei1 + `"}`, "on line 1 already"},
 			{strings.Repeat("x", maxLine+1), "longer than 65536 bytes"},
+			{`{"id":"` + imei(11) + `","name":"a","n\u0061me":"b"` + good, `"name" is given twice`},
+			{`{"id":"` + imei(12) + `","labels":{"a":"b","a":"c"}` + good, `"a" is given twice`},
+			{`{"id":"` + imei(13) + `","name":"\ud800x"` + good, `\ud800 stands without its other half`},
+			{`{"id":"` + imei(14) + `","name":"\ude00\ud83d"` + good, `\ude00 stands without its other half`},
 			{`{"id":"` + imei(9) + `","name":"` + "\xff" + `"` + good, "not UTF-8"},
 			{strings.Repeat("x", 5*maxLine), "longer than 65536 bytes"},
 			{`{"id":"` + imei(10) + `","name":"last"` + good, ""},
@@ -219,6 +230,16 @@ func TestImportTellsFaultsOfCells(t *testing.T) {
 		got := a.importText("", typeCSV, header+"\n"+imei1+",x\n")
 		if !strings.Contains(got.faults[1], want) || len(got.faults) != 1 {
 			t.Errorf("%q: %v, want %s", header, got.faults, want)
+		}
+		a.totals(got, total(0, 0, 0, 0, 1))
+	}
+	for body, want := range map[string]string{
+		"": "the file is empty", "\n\r\n \n": "the file is empty", "sep=;\n": "the file is empty",
+		"id,name\r" + imei1 + ",x\r": "CR alone", strings.Repeat("id,name\r", maxLine): "CR alone",
+	} {
+		got := a.importText("", typeCSV, body)
+		if !strings.Contains(got.faults[1], want) {
+			t.Errorf("%.20q: %v, want %s", body, got.faults, want)
 		}
 		a.totals(got, total(0, 0, 0, 0, 1))
 	}
@@ -313,9 +334,10 @@ func TestImportAnswersAsItReads(t *testing.T) {
 	var writers []*io.PipeWriter
 	ended := make(chan imported, importsAtOnce)
 	for i := range importsAtOnce {
+		key := a.app(fmt.Sprint("importer", i), "device.write")
 		body, w := io.Pipe()
 		writers = append(writers, w)
-		go func() { ended <- a.importFrom(adminKey, "skipFaults=true", typeNDJSON, body) }()
+		go func() { ended <- a.importFrom(key, "skipFaults=true", typeNDJSON, body) }()
 		var rows bytes.Buffer
 		for j := range importBatch {
 			fmt.Fprintf(&rows, `{"id":"%s","unsigned":true}`+"\n", imei(i*importBatch+j))
@@ -324,6 +346,10 @@ func TestImportAnswersAsItReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintln(w, "x") // so that the batch before is on its way
+		a.awaitDevice(imei(i * importBatch))
+		if i == 0 {
+			a.expect(a.call(key, "POST", "/v1/devices/import?format=csv", "id"), 429, "share of imports at this node, which is 1")
+		}
 	}
 	got := a.call(adminKey, "POST", "/v1/devices/import", "x")
 	a.expect(got, 415) // call says that it is JSON
@@ -338,6 +364,16 @@ func TestImportAnswersAsItReads(t *testing.T) {
 	}
 }
 
+// awaitDevice returns when an import has stored the device.
+func (a *testAPI) awaitDevice(id string) {
+	a.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); a.call(adminKey, "GET", "/v1/devices/"+id, "").status != 200; {
+		if time.Now().After(deadline) {
+			a.t.Fatal("the first batch is not stored")
+		}
+	}
+}
+
 // An import that breaks off has no last line, and what it did stays.
 func TestBrokenImportHasNoLastLine(t *testing.T) {
 	a := start(t, redistest.Start(t))
@@ -348,11 +384,7 @@ func TestBrokenImportHasNoLastLine(t *testing.T) {
 	for i := range importBatch {
 		fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(i))
 	}
-	for deadline := time.Now().Add(10 * time.Second); a.call(adminKey, "GET", "/v1/devices/"+imei(importBatch-1), "").status != 200; {
-		if time.Now().After(deadline) {
-			t.Fatal("the first batch is not stored")
-		}
-	}
+	a.awaitDevice(imei(importBatch - 1))
 	a.want(204, adminKey, "DELETE", "/v1/apps/soon-gone", "", nil)
 	fmt.Fprintf(w, `{"id":"%s","unsigned":true}`+"\n", imei(importBatch))
 	w.Close()

@@ -146,6 +146,11 @@ func (p *importPart) count(one *row, c *auth.DeviceChange) error {
 		return p.run.out.write(importSecret{one.line, string(one.id), secret})
 	}
 	changes := attributes().differences(c.Before, &c.After)
+	for i := range changes {
+		if !p.app.Has(auth.ScopeDeviceRead) {
+			changes[i].From = nil // what is there is to be read with that scope only
+		}
+	}
 	if c.NewSecret {
 		changes = append(changes, fieldChange{Field: "secret", To: "new"})
 	}

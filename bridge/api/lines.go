@@ -14,6 +14,7 @@ const maxLine = 64 << 10
 
 var (
 	errLineTooLong = fmt.Errorf("longer than %d bytes", maxLine)
+	errOnlyCR      = errors.New("its lines end in CR alone, as on an old Mac: save the file with line ends LF or CRLF")
 	errNotUTF8     = errors.New("not UTF-8: save the file as UTF-8")
 )
 
@@ -34,7 +35,11 @@ func (l *lineReader) next() (text []byte, fault, err error) {
 		l.line++
 		text, err = l.buf.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			return nil, errLineTooLong, l.skip()
+			fault = errLineTooLong
+			if bytes.IndexByte(text, '\r') >= 0 {
+				fault = errOnlyCR
+			}
+			return nil, fault, l.skip()
 		}
 		if err != nil && (!errors.Is(err, io.EOF) || len(text) == 0) {
 			return nil, nil, err

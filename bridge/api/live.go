@@ -42,7 +42,7 @@ func (a *API) addLive() {
 		Summary: "Follow uplinks, rejects, events, and the steps of a device",
 		Description: "Server-sent events of the types `uplink`, `reject`, `event`, `gap` and `step`. Their ids are stream ids, or cursors where several streams " +
 			"are followed; Last-Event-ID goes on behind one. Comments are heartbeats. Steps have no ids: with each connection the last 50 that are remembered " +
-			"come first, of which `node` and `n` tell those that came before. They need the scope `device.read`.",
+			"come first, of which `node` and `n` tell those that came before. They need the scope `device.read`. One app may have a quarter of a node's places: beyond, the answer is 429.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The stream, which has no end",
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: a.liveSchema()}},
@@ -91,14 +91,19 @@ func (a *API) live(ctx context.Context, in *liveParams) (*huma.StreamResponse, e
 	if err := l.follow.seekEnd(ctx, base); err != nil {
 		return nil, err
 	}
-	select {
-	case a.lives <- struct{}{}:
-	default:
-		return nil, unavailable("as many clients as are allowed follow already: see uplinks?after= for pages")
+	if steps {
+		if err := a.registered(ctx, f.device); err != nil && (!errors.Is(err, auth.ErrUnknown) || len(follow) == 0) {
+			return nil, err
+		} else if err != nil {
+			steps = false // there are only the streams of whose id it was
+		}
+	}
+	if l.place, err = a.lives.take(app.Name); err != nil {
+		return nil, err
 	}
 	if steps {
-		if l.steps, err = a.trace.Follow(ctx, f.device); err != nil {
-			<-a.lives
+		if l.steps, err = a.trace.Follow(ctx, app.Name, f.device); err != nil {
+			l.place()
 			return nil, err
 		}
 	}
@@ -146,6 +151,7 @@ type liveStream struct {
 	kinds  []stream.Kind
 	follow *follower
 	steps  *trace.Follower // nil: none are followed
+	place  func()          // gives up its place
 	out    *eventWriter
 
 	heartbeat *time.Ticker
@@ -159,7 +165,7 @@ func (l *liveStream) leave() {
 	if l.steps != nil {
 		l.steps.Close()
 	}
-	<-l.api.lives
+	l.place()
 }
 
 // run serves the client until it is gone, its app is, or the server stops.
@@ -176,7 +182,7 @@ func (l *liveStream) run(ctx context.Context) {
 	defer l.heartbeat.Stop()
 	l.awaitSteps(ctx)
 	for {
-		grown, soonest := l.grown(), time.Now().Add(liveRest+time.Duration(len(l.api.lives))*liveShare)
+		grown, soonest := l.grown(), time.Now().Add(liveRest+time.Duration(l.api.lives.count())*liveShare)
 		again, err := l.pass(ctx)
 		if err != nil || l.beat() != nil {
 			return

@@ -305,6 +305,32 @@ func TestLiveHasPlacesForSoMany(t *testing.T) {
 	}
 }
 
+// One app cannot shut the others out, not even admin.
+func TestLiveHasAShareForEachApp(t *testing.T) {
+	t.Parallel()
+	a := start(t, redistest.Start(t), func(c *Config) { c.MaxLive = 6 })
+	key := a.app("greedy", "uplink.read")
+	var open []*live
+	for range 4 {
+		open = append(open, a.live(key, "", ""))
+	}
+	got := a.call(key, "GET", "/v1/live", "")
+	a.expect(got, http.StatusTooManyRequests, "app greedy has its share of clients of /v1/live at this node, which is 4")
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	a.live(adminKey, "", "")
+	open[0].cancel()
+	for deadline := time.Now().Add(10 * time.Second); a.call(key, "HEAD", "/v1/live", "").status != http.StatusOK; {
+		if time.Now().After(deadline) {
+			t.Fatal("the place is not given back")
+		}
+	}
+	a.live(adminKey, "", "")
+	a.live(adminKey, "", "")
+	a.expect(a.call(adminKey, "GET", "/v1/live", ""), http.StatusServiceUnavailable, "6 of all apps")
+}
+
 // A nudge is as good as a look: the message comes well before the next one.
 func TestLiveIsNudged(t *testing.T) {
 	var mu sync.Mutex

@@ -47,6 +47,9 @@ func (a *API) problem(ctx context.Context, err error) error {
 		a.log.Warn("request not answered: redis", "request", requestID(ctx), "error", err)
 		return unavailable("Redis cannot answer now: try again")
 	}
+	if errors.Is(err, trace.ErrShare) {
+		return shareTaken(err.Error() + ": try again in a while")
+	}
 	if errors.Is(err, trace.ErrBusy) {
 		return unavailable(err.Error() + ": try again in a while")
 	}

@@ -83,6 +83,9 @@ func (r *row) readObject(known attributeList, text []byte) error {
 	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
 		return errors.New("want one JSON object a line")
 	}
+	if err := strictJSON(text); err != nil {
+		return err
+	}
 	var faults []string
 	for name, value := range fields {
 		err := r.set(known, name,

@@ -50,7 +50,7 @@ func (a *API) rotateSecret(ctx context.Context, in *rotateInput) (*oneDevice, er
 		if err != nil {
 			return err
 		}
-		out.ETag, out.Body = entityTag(stored.Revision()), showDevice(&stored)
+		out.ETag, out.Body = entityTag(stored.Revision()), showChanged(ctx, &stored)
 		if in.Body.Secret == "" {
 			out.Body.Secret = secret
 		}
@@ -81,7 +81,7 @@ func (a *API) revokeSecret(ctx context.Context, in *revokeInput) (*oneDevice, er
 	out := &oneDevice{}
 	err := a.change(ctx, &in.ChangeDeviceInput, func(d *auth.Device, revision int64) error {
 		stored, err := a.registry.RevokeSecret(ctx, d.ID, revision, which)
-		out.ETag, out.Body = entityTag(stored.Revision()), showDevice(&stored)
+		out.ETag, out.Body = entityTag(stored.Revision()), showChanged(ctx, &stored)
 		return err
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -145,7 +146,7 @@ func (a *API) mayRead(ctx context.Context, app *auth.App, f *filter, e *stream.E
 	if err != nil {
 		return false, nil
 	}
-	return a.registry.Sees(ctx, app, id)
+	return a.registry.SeesAt(ctx, app, id, time.UnixMilli(int64(e.ID.MS)))
 }
 
 // scanEntries bounds what one request reads to find what its client may see.

@@ -256,6 +256,46 @@ func TestStartAtAnInstant(t *testing.T) {
 	})
 }
 
+// Who gives a removed device's id a label of its own reads nothing of its
+// history; an app with the id in its filter does, by the operator's word.
+func TestLabelsShowNoHistoryOfAnotherOwner(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
+		a := start(t, server)
+		a.listening()
+		a.device(imei1, `{"site":"home"}`)
+		a.uplink(imei1, 1)
+		a.add(rejects, imei1, "reason", "old")
+		a.add(events, imei1, "kind", "presence", "state", "online")
+		a.message(imei1, "1700000000000-1")
+		a.want(http.StatusNoContent, adminKey, "DELETE", path1, "", nil)
+		const scopes = "uplink.read downlink.read reject.read device.read device.write"
+		thief, owner := a.app("thief", scopes, "site=depot"), a.app("owner", scopes, imei1)
+		a.want(http.StatusCreated, thief, "PUT", path1, `{"labels":{"site":"depot"}}`, nil)
+		a.patch(thief, path1, `{"name":"mine"}`)
+		// Redis' clock is this one: what comes later than the answer is of the new device.
+		id := a.uplink(imei1, 2)
+		count := func(key, path string, want int) {
+			t.Helper()
+			var page struct{ Items []json.RawMessage }
+			got := a.want(http.StatusOK, key, "GET", path, "", &page)
+			if len(page.Items) != want {
+				t.Errorf("%s: %d items, want %d: %s", path, len(page.Items), want, got.body)
+			}
+		}
+		for _, device := range []string{"", "?device=" + imei1} {
+			for path, want := range map[string][2]int{"/v1/uplinks": {1, 2}, "/v1/rejects": {0, 1}, "/v1/events": {0, 1}} {
+				count(thief, path+device, want[0])
+				count(owner, path+device, want[1])
+				count(adminKey, path+device, want[1])
+			}
+		}
+		count(thief, "/v1/trace?device="+imei1, 0)
+		count(owner, "/v1/trace?device="+imei1, len(stored))
+		a.live(thief, "?after=0", "").expect("uplink", id)
+		a.live(thief, "?device="+imei1+"&after=0", "").expect("uplink", id)
+	})
+}
+
 // What befell an app's session is for that app, whatever devices it sees.
 func TestEventsOfSessionsAreTheirApps(t *testing.T) {
 	a := start(t, redistest.Start(t))

@@ -47,11 +47,31 @@ func (a *API) lastSteps(ctx context.Context, in *stepsInput) (*stepsOutput, erro
 	if a.trace == nil {
 		return nil, noTrace()
 	}
-	steps, err := a.trace.Last(ctx, f.device)
+	if err := a.registered(ctx, f.device); err != nil {
+		return nil, err
+	}
+	steps, err := a.trace.Last(ctx, callerOf(ctx).app.Name, f.device)
 	if err != nil {
 		return nil, err
 	}
-	return &stepsOutput{Steps{Items: append([]trace.Step{}, steps...)}}, nil
+	out := &stepsOutput{Steps{Items: []trace.Step{}}}
+	for i := range steps {
+		ok, err := a.registry.SeesAt(ctx, callerOf(ctx).app, f.device, steps[i].At)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out.Body.Items = append(out.Body.Items, steps[i])
+		}
+	}
+	return out, nil
+}
+
+// registered refuses to follow an id that is no device's: invented ones would
+// take the places of those that are.
+func (a *API) registered(ctx context.Context, id auth.DeviceID) error {
+	_, err := a.registry.Labels(ctx, id)
+	return err
 }
 
 func noTrace() error {
@@ -111,6 +131,11 @@ func (l *liveStream) tellSteps(ctx context.Context) error {
 		return err
 	}
 	for i := range steps {
+		if ok, err := l.api.registry.SeesAt(ctx, l.caller.app, l.filter.device, steps[i].At); err != nil {
+			return err
+		} else if !ok {
+			continue
+		}
 		if err := l.out.send(typeStep, "", &steps[i]); err != nil {
 			return err
 		}

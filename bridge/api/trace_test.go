@@ -50,6 +50,7 @@ func TestTraceAfterTheFactAndLive(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		a := start(t, server, partitions(2))
 		a.listening()
+		a.device(imei1, "")
 		a.message(imei1, "1700000000000-1")
 		a.message(imei2, "1700000000000-2")
 		var got Steps
@@ -62,6 +63,9 @@ func TestTraceAfterTheFactAndLive(t *testing.T) {
 		a.message(imei2, "1700000000000-3")
 		a.message(imei1, "1700000000000-4")
 		l.steps(imei1, stored...)
+		a.want(http.StatusNotFound, adminKey, "GET", "/v1/trace?device="+uuid1, "", nil)
+		a.want(http.StatusNotFound, adminKey, "GET", "/v1/live?kind=steps&device="+uuid1, "", nil)
+		a.device(uuid1, "")
 		if body := a.want(http.StatusOK, adminKey, "GET", "/v1/trace?device="+uuid1, "", nil).body; !contains(body, `{"items":[]}`) {
 			t.Errorf("nothing known: %s", body)
 		}
@@ -73,6 +77,7 @@ func TestLiveOfADeviceHasSteps(t *testing.T) {
 	t.Parallel()
 	a := start(t, redistest.Start(t))
 	a.listening()
+	a.device(imei1, "")
 	a.message(imei1, "1700000000000-1")
 	l := a.live(adminKey, "?device="+imei1, "")
 	id := a.uplink(imei1, 1)

@@ -28,7 +28,7 @@ type Query struct {
 	ModifiedSince, ModifiedBefore time.Time // when the state changed last
 
 	// Sees leaves out what the asker may not see. Nil: all is seen.
-	Sees func(auth.DeviceID) (bool, error)
+	Sees func(*Downlink) (bool, error)
 }
 
 const (
@@ -151,7 +151,7 @@ func (q *Query) admits(d *Downlink) (bool, error) {
 	case q.Sees == nil:
 		return true, nil
 	}
-	return q.Sees(d.Device)
+	return q.Sees(d)
 }
 
 // read gives several downlinks; nil for those that are gone.

@@ -28,7 +28,7 @@ func TestList(t *testing.T) {
 			all = append(all, b.create(draft(i, func(d *Draft) { d.Device, d.Channel = id, []Channel{HTTP, MQTT, Any}[i%3] })))
 			b.clock.pass(time.Millisecond * time.Duration(i%2))
 		}
-		sees := func(id auth.DeviceID) (bool, error) { return id != "IMEI:000000000000003", nil }
+		sees := func(d *Downlink) (bool, error) { return d.Device != "IMEI:000000000000003", nil }
 		for _, q := range []Query{
 			{}, {Device: "IMEI:000000000000003"}, {Channels: []Channel{MQTT}}, {States: []State{Executing}}, {States: []State{Cancelled}}, {Sees: sees},
 			{CreatedSince: all[20].CreatedAt}, {CreatedBefore: all[20].CreatedAt}, {ModifiedSince: all[30].CreatedAt, Channels: []Channel{Any}, Sees: sees},

@@ -18,6 +18,7 @@ type Announcer interface {
 // Errors of following.
 var (
 	ErrBusy        = errors.New("as many devices are followed as can be")
+	ErrShare       = errors.New("the app follows 64 devices at this node, or did just now, which is its share")
 	ErrUnavailable = errors.New("the steps cannot be read")
 )
 
@@ -25,10 +26,12 @@ const (
 	renewEvery = 20 * time.Second       // between announcements of a device, however many follow it
 	answerIn   = 300 * time.Millisecond // what nodes have of a device is there then
 	maxAsked   = 256                    // devices followed at this node, now or within renewEvery
+	maxShare   = maxAsked / 4           // of them those that one app was the first to follow
 )
 
 // ask is a device that this node's clients follow.
 type ask struct {
+	by        string // the app that was the first to follow it
 	followers int
 	announced time.Time
 }
@@ -48,9 +51,9 @@ type Follower struct {
 	begun bool
 }
 
-// Follow starts to follow a device; Close must be called.
-func (t *Trace) Follow(ctx context.Context, id auth.DeviceID) (*Follower, error) {
-	announced, fresh, err := t.enter(id)
+// Follow starts to follow a device for an app; Close must be called.
+func (t *Trace) Follow(ctx context.Context, app string, id auth.DeviceID) (*Follower, error) {
+	announced, fresh, err := t.enter(app, id)
 	if err != nil {
 		return nil, err
 	}
@@ -64,19 +67,20 @@ func (t *Trace) Follow(ctx context.Context, id auth.DeviceID) (*Follower, error)
 }
 
 // enter counts a follower; fresh asks that it be announced.
-func (t *Trace) enter(id auth.DeviceID) (announced time.Time, fresh bool, err error) {
+func (t *Trace) enter(app string, id auth.DeviceID) (announced time.Time, fresh bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	a := t.asked[id]
 	if a == nil {
-		if len(t.asked) >= maxAsked {
-			t.forget(now)
-		}
-		if len(t.asked) >= maxAsked {
+		t.forget(now)
+		switch {
+		case len(t.asked) >= maxAsked:
 			return now, false, ErrBusy
+		case t.askedBy(app) >= maxShare:
+			return now, false, ErrShare
 		}
-		a = &ask{}
+		a = &ask{by: app}
 		t.asked[id] = a
 	}
 	a.followers++
@@ -84,6 +88,15 @@ func (t *Trace) enter(id auth.DeviceID) (announced time.Time, fresh bool, err er
 		a.announced = now
 	}
 	return a.announced, fresh, nil
+}
+
+func (t *Trace) askedBy(app string) (n int) {
+	for _, a := range t.asked {
+		if a.by == app {
+			n++
+		}
+	}
+	return n
 }
 
 func (t *Trace) leave(id auth.DeviceID, unheard bool) {
@@ -161,8 +174,8 @@ func (f *Follower) Next(ctx context.Context) ([]Step, error) {
 func (f *Follower) Close() { f.t.leave(f.id, false) }
 
 // Last gives the last steps of a device, Kept at most, of all nodes.
-func (t *Trace) Last(ctx context.Context, id auth.DeviceID) ([]Step, error) {
-	f, err := t.Follow(ctx, id)
+func (t *Trace) Last(ctx context.Context, app string, id auth.DeviceID) ([]Step, error) {
+	f, err := t.Follow(ctx, app, id)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package trace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func (f *Follower) await(t *testing.T, n int) (all []Step) {
 
 func (n *node) follow(t *testing.T, id auth.DeviceID) *Follower {
 	t.Helper()
-	f, err := n.Follow(t.Context(), id)
+	f, err := n.Follow(t.Context(), "app", id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +89,11 @@ func TestLastGivesTheLast(t *testing.T) {
 		two.Message(accepted(imei, i))
 		one.Message(accepted(imei, i-1000)) // long ago
 	}
-	steps, err := one.Last(t.Context(), imei)
+	steps, err := one.Last(t.Context(), "app", imei)
 	if err != nil || len(steps) != Kept || steps[Kept-1].ID != "1700000000000-99" || steps[0].Node != "two" {
 		t.Errorf("%d steps, %v: %+v", len(steps), err, steps)
 	}
-	if steps, err := one.Last(t.Context(), uuid); err != nil || len(steps) != 0 {
+	if steps, err := one.Last(t.Context(), "app", uuid); err != nil || len(steps) != 0 {
 		t.Errorf("%v, %v", steps, err)
 	}
 }
@@ -151,7 +152,7 @@ func TestAnnouncementsAreFew(t *testing.T) {
 	m := tr.cfg.Registry.(*mute)
 	var open []*Follower
 	for range 100 {
-		f, err := tr.Follow(t.Context(), imei)
+		f, err := tr.Follow(t.Context(), "app", imei)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +172,7 @@ func TestAnnouncementsAreFew(t *testing.T) {
 		f.Close()
 	}
 	for i := range 2 * maxAsked {
-		if f, err := tr.Follow(t.Context(), invented(i)); err == nil {
+		if f, err := tr.Follow(t.Context(), fmt.Sprint(i%8), invented(i)); err == nil {
 			f.Close()
 		} else if !errors.Is(err, ErrBusy) || i < maxAsked-1 {
 			t.Fatalf("%d: %v", i, err)
@@ -179,6 +180,15 @@ func TestAnnouncementsAreFew(t *testing.T) {
 	}
 	if m.announced > 2+maxAsked {
 		t.Errorf("announced %d times", m.announced)
+	}
+	greedy := alone(1 << 20)
+	for i := range maxShare + 1 {
+		if _, err := greedy.Follow(t.Context(), "greedy", invented(i)); (err == nil) != (i < maxShare) || err != nil && !errors.Is(err, ErrShare) {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	if _, err := greedy.Follow(t.Context(), "other", invented(maxShare)); err != nil {
+		t.Error(err)
 	}
 	for _, a := range tr.asked {
 		a.announced = time.Now().Add(-renewEvery)
