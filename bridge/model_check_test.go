@@ -205,7 +205,7 @@ func (w *world) adopt(id string) *item {
 		w.Fatalf("event of %s: %v", id, err)
 	}
 	for _, it := range w.made {
-		if it.id == "" && it.device.id == d.Device && string(d.Pack) == it.want() || it.id == id {
+		if it.id == "" && it.device.id == d.Device && string(d.Pack) == it.wantAs(id) || it.id == id {
 			it.id = id
 			w.byID[id] = it
 			return it
@@ -216,9 +216,15 @@ func (w *world) adopt(id string) *item {
 }
 
 func (it *item) want() string {
-	id := ""
+	return it.wantAs(it.id)
+}
+
+// wantAs is want if the downlink had that id.
+func (it *item) wantAs(id string) string {
 	if it.draft.Ack {
-		id = `,{"n":"downlinkId","vs":"` + it.id + `"}`
+		id = `,{"n":"downlinkId","vs":"` + id + `"}`
+	} else {
+		id = ""
 	}
 	return fmt.Sprintf(`[{"bn":"%s"},{"n":"n","v":%d}%s]`, it.device.id.BaseName(), it.n, id)
 }
