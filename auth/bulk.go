@@ -109,7 +109,7 @@ func (r *Registry) listed(d Device, old *held, how Bulk, revision int64) (held, 
 	d.Secret = ""
 	next, err := r.described(d, old, revision)
 	if err == nil {
-		r.rotate(&next, Rotation{Secret: secret, Window: how.Window}, revision)
+		err = r.rotate(&next, Rotation{Secret: secret, Window: how.Window}, revision)
 	}
 	return next, err
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -10,6 +11,7 @@ import (
 type Rotation struct {
 	Secret string        // the new one; "": one is generated
 	Window time.Duration // how long the old one stays valid
+	Force  bool          // even if the device still uses the older of two secrets, which ends then at once
 	After  int64         // messages made with the new one, after which the old one ends; 0: no such number
 }
 
@@ -72,7 +74,9 @@ func (r *Registry) Rotate(ctx context.Context, id DeviceID, revision int64, how 
 			return held{}, fmt.Errorf("%w: an unsigned device has no secret", ErrInvalid)
 		}
 		next := *old
-		r.rotate(&next, how, revision)
+		if err := r.rotate(&next, how, revision); err != nil {
+			return held{}, err
+		}
 		return next, nil
 	})
 	if err != nil {
@@ -81,11 +85,17 @@ func (r *Registry) Rotate(ctx context.Context, id DeviceID, revision int64, how 
 	return d, how.Secret, nil
 }
 
-func (r *Registry) rotate(next *held, how Rotation, revision int64) {
+// ErrInUse: the device still uses the secret that the change would end.
+var ErrInUse = errors.New("the device still uses the secret from before its last rotation, which would end now")
+
+func (r *Registry) rotate(next *held, how Rotation, revision int64) error {
 	now := r.now()
 	rec := &next.rec
 	rec.tidy(now.UnixMilli())
 	if !r.isSecret(next.device.ID, rec.secrets[0], how.Secret) {
+		if len(rec.secrets[1].form) > 0 && rec.matched == '2' && !how.Force {
+			return ErrInUse
+		}
 		rec.matched = '0'
 		rec.secrets = [2]storedSecret{r.newSecret(next.device.ID, how.Secret, revision), rec.secrets[0]}
 	}
@@ -93,6 +103,7 @@ func (r *Registry) rotate(next *held, how Rotation, revision int64) {
 		older.until, older.after = now.Add(how.Window).UnixMilli(), how.After
 		rec.tidy(now.UnixMilli())
 	}
+	return nil
 }
 
 // Which of a device's secrets.

@@ -222,3 +222,42 @@ func TestAppKeyRotation(t *testing.T) {
 		}
 	})
 }
+
+// The secret that a device still uses is not ended by the way.
+func TestRotationOfASecretInUse(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		r, ctx := follow(t, testRegistry(t, s)), t.Context()
+		put(t, r.Registry, Device{ID: imei, Secret: secret})
+		rotate := func(to string, force bool) error {
+			_, _, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: to, Window: time.Hour, Force: force})
+			return err
+		}
+		const third = "0123456789012345678901234567890123456789"
+		if err := rotate(newer, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.VerifyToken(ctx, imei, body, Token(body, secret)); err != nil {
+			t.Fatal(err)
+		}
+		for limit := time.Now().Add(patience); ; {
+			if d, err := r.GetDevice(ctx, imei); err == nil && d.LastSecret == 2 {
+				break
+			}
+			if time.Now().After(limit) {
+				t.Fatal("that it uses the old one is not noted")
+			}
+		}
+		if err := rotate(third, false); !errors.Is(err, ErrInUse) {
+			t.Errorf("a third secret: %v", err)
+		}
+		if err := rotate(newer, false); err != nil {
+			t.Errorf("the same again: %v", err)
+		}
+		if _, err := r.VerifyToken(ctx, imei, body, Token(body, secret)); err != nil {
+			t.Errorf("the one in use: %v", err)
+		}
+		if err := rotate(third, true); err != nil {
+			t.Errorf("by force: %v", err)
+		}
+	})
+}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
 )
 
@@ -132,7 +133,7 @@ var conditional = []struct {
 	{"delete-app", "/v1/apps/contract", "", 412, "If-Match", `"none"`},
 	{"delete-app", "/v1/apps/contract", "", 204, "If-Match", `*`},
 
-	{"trace", "/v1/trace?device=" + imei2, "", 200, "Accept", "*/*"},
+	{"trace", "/v1/trace?device=" + imei2, "", 404, "Accept", "*/*"},
 	{"trace", "/v1/trace", "", 422, "Accept", "*/*"},
 }
 
@@ -239,6 +240,7 @@ func (c *contract) live() {
 	}
 	l.cancel()
 	c.step()
+	c.inUse()
 	// A client that starts before what was trimmed is told of a gap.
 	key := c.api.keys.Key(0, string(uplinks))
 	first := c.api.uplink(imei1, 2)
@@ -256,8 +258,33 @@ func (c *contract) live() {
 	c.event(m)
 }
 
+// inUse has a device use the old one of its two secrets, which another rotation would end.
+func (c *contract) inUse() {
+	old := secretOf(imei2)
+	c.api.want(http.StatusCreated, adminKey, "POST", "/v1/devices", `{"id":"`+imei2+`","secret":"`+old+`"}`, nil)
+	path, op := "/v1/devices/"+imei2, c.operation("rotate-secret")
+	c.try(op, http.StatusCreated, adminKey, path+"/secrets", "{}")
+	if _, err := c.api.registry.VerifyToken(c.t.Context(), imei2, []byte("x"), auth.Token([]byte("x"), old)); err != nil {
+		c.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var d Device
+		c.api.want(http.StatusOK, adminKey, "GET", path, "", &d)
+		if d.LastSecret == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatal("which secret it uses is not noted")
+		}
+	}
+	c.try(op, http.StatusConflict, adminKey, path+"/secrets", "{}")
+	c.try(op, http.StatusCreated, adminKey, path+"/secrets", `{"force":true}`)
+	c.api.want(http.StatusNoContent, adminKey, "DELETE", path, "", nil)
+}
+
 // step reads a step of a device, live and from what is kept.
 func (c *contract) step() {
+	c.api.call(adminKey, "PUT", "/v1/devices/"+imei1, "{}") // whether it was there or not: only of such there are steps
 	c.api.listening()
 	c.api.message(imei1, "1700000000000-1")
 	op := c.operation("trace")

@@ -98,7 +98,7 @@ func TestDownlink(t *testing.T) {
 	if d := cmp.Diff(made, a.get(made.ID)); d != "" {
 		t.Error(d)
 	}
-	if !contains(got.body, `"pack":[{"bn":"urn:dev:IMEI:356726104408422:"},{"n":"led","vb":true},{"n":"x<y","v":1.50}]`) {
+	if !contains(got.body, `"pack":[{"bn":"urn:dev:IMEI:356726104408422:"},{"n":"led","vb":true},{"n":"x<y","v":1.50},{"n":"downlinkId","vs":"`+made.ID+`"}]`) {
 		t.Errorf("pack %s", made.Pack)
 	}
 	if made.Device != imei1 || made.Channel != downlink.HTTP || made.Priority != 0 || !made.Ack || made.IdempotencyKey != "k" || made.App != "pump" ||

@@ -168,7 +168,7 @@ func faultOf(err error) error {
 		return own
 	case errors.Is(err, auth.ErrDamaged):
 		return errRow{"the device's record is damaged: remove it, or replace it with PUT"}
-	case errors.As(err, &known), errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrConflict):
+	case errors.As(err, &known), errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrConflict), errors.Is(err, auth.ErrInUse):
 		return err
 	}
 	return errRow{"it could not be stored: import it again"}

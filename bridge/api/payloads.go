@@ -52,11 +52,13 @@ type (
 	}
 	commandEntry struct {
 		Device    string `json:"device" doc:"TYPE:value"`
-		Channel   string `json:"channel" enum:"http,mqtt,sms,any"`
+		Channel   string `json:"channel,omitempty" enum:"http,mqtt,sms,any" doc:"Missing: any"`
 		Pack      string `json:"pack" contentMediaType:"application/senml+json"`
-		TTL       string `json:"ttl,omitempty" doc:"A duration such as 48h"`
-		NotBefore string `json:"not_before,omitempty" doc:"An instant, RFC 3339"`
+		TTL       string `json:"ttl,omitempty" doc:"A duration such as 48h, or milliseconds"`
+		NotBefore string `json:"not_before,omitempty" doc:"An instant, RFC 3339 or Unix milliseconds"`
 		Key       string `json:"key,omitempty" doc:"Idempotency key"`
+		Priority  string `json:"priority,omitempty" doc:"0 to 9, the highest first; missing: 5"`
+		Ack       string `json:"ack,omitempty" enum:"true,false" doc:"The device is to acknowledge it itself"`
 	}
 )
 
@@ -71,6 +73,14 @@ type (
 	}
 	presenceProperty struct {
 		ID string `json:"id,omitempty" doc:"Stream id of the event, for after; a message that was retained has none" example:"1700000000000-0"`
+	}
+	downlinkProperties struct {
+		Channel   string `json:"channel,omitempty" enum:"http,mqtt,sms,any" doc:"Missing: any"`
+		TTL       string `json:"ttl,omitempty" doc:"A duration such as 48h, or milliseconds"`
+		NotBefore string `json:"notBefore,omitempty" doc:"An instant, RFC 3339 or Unix milliseconds"`
+		Key       string `json:"idempotencyKey,omitempty"`
+		Priority  string `json:"priority,omitempty" doc:"0 to 9, the highest first; missing: 5"`
+		Ack       string `json:"ack,omitempty" enum:"true,false" doc:"The device is to acknowledge it itself"`
 	}
 	tokenProperty struct {
 		Token string `json:"Things-Message-Token,omitempty" pattern:"^[0-9A-Fa-f]{64}$" doc:"sha256(payload, secret) in hex; must match where it is given"`

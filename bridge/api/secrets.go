@@ -14,18 +14,20 @@ import (
 // RotationInput is a new secret for a device.
 type RotationInput struct {
 	Secret string `json:"secret,omitempty" pattern:"^[0-9a-zA-Z]{30,100}$" doc:"The new secret; without one, one is made and returned this once"`
-	Window string `json:"window,omitempty" default:"168h" maxLength:"40" example:"168h" doc:"How long the secret so far stays valid beside it; 0s: it ends at once, unless after says otherwise"`
+	Window string `json:"window,omitempty" default:"168h" maxLength:"40" example:"168h" doc:"How long the secret so far stays valid beside it; 0s: it ends at once"`
 	After  int64  `json:"after,omitempty" minimum:"0" maximum:"1000000000" doc:"Messages made with the new secret after which the one before it ends (0: no such number), if the window is not over first"`
+	Force  bool   `json:"force,omitempty" doc:"Rotate even if the device still uses the secret from before the last rotation, which ends then at once"`
 }
 
 func (a *API) addSecrets() {
 	write, tags := []auth.Scope{auth.ScopeDeviceWrite}, []string{"devices"}
 	refusals := []int{http.StatusNotFound, http.StatusPreconditionFailed}
+	rotation := append([]int{http.StatusConflict}, refusals...)
 	register(a, huma.Operation{
 		OperationID: "rotate-secret", Method: http.MethodPost, Path: "/v1/devices/{id}/secrets", Summary: "Give a device a new secret",
 		Description: "Both secrets are valid until the window is over, or the device has sent so many messages with the new one. " +
-			"A third, older one ends at once. The device's lastSecret says which it uses.",
-		Tags: tags, DefaultStatus: http.StatusCreated, Errors: refusals,
+			"A third, older one ends at once: 409 while the device still uses that, unless force is set. The device's lastSecret says which it uses.",
+		Tags: tags, DefaultStatus: http.StatusCreated, Errors: rotation,
 	}, write, a.rotateSecret)
 	register(a, huma.Operation{
 		OperationID: "revoke-secret", Method: http.MethodDelete, Path: "/v1/devices/{id}/secrets/{which}", Summary: "End a secret of a device at once",
@@ -46,7 +48,7 @@ func (a *API) rotateSecret(ctx context.Context, in *rotateInput) (*oneDevice, er
 	}
 	out := &oneDevice{}
 	err = a.change(ctx, &in.ChangeDeviceInput, func(d *auth.Device, revision int64) error {
-		stored, secret, err := a.registry.Rotate(ctx, d.ID, revision, auth.Rotation{Secret: in.Body.Secret, Window: window, After: in.Body.After})
+		stored, secret, err := a.registry.Rotate(ctx, d.ID, revision, auth.Rotation{Secret: in.Body.Secret, Window: window, After: in.Body.After, Force: in.Body.Force})
 		if err != nil {
 			return err
 		}

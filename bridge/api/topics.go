@@ -41,9 +41,8 @@ func (m *messages) apps() {
 	m.add("events", event, to(asyncapi.Send, readScopes(events)...), "", Event{}, idProperty{})
 	m.appEvents()
 	m.presence()
-	op := to(asyncapi.Receive, auth.ScopeDownlinkWrite)
-	op.Reserved = true
-	m.add("downlinks", topic("downlinks", "", "A downlink to enqueue", ""), op, senml, Pack{}, nil)
+	m.add("downlinks", topic("downlinks", "", "A downlink to enqueue", "Base names may be left out. What the pack does not say is in user properties (MQTT 5)."),
+		to(asyncapi.Receive, auth.ScopeDownlinkWrite), senml, DownlinkPack{}, downlinkProperties{})
 }
 
 func (m *messages) presence() {
@@ -77,8 +76,11 @@ func (m *messages) devices() {
 	signed := topic("things", "/uplink/{token}", "An uplink of a device with its token", "For MQTT 3.1.1, which has no user properties.")
 	signed.Parameters["token"] = asyncapi.Parameter{Description: "sha256(payload, secret) in hex"}
 	m.add("deviceUplinkToken", signed, op, senml, Pack{}, nil)
-	op.Action, op.Reserved = asyncapi.Send, true
-	m.add("deviceDownlink", topic("things", "/downlink", "A downlink to a device", ""), op, senml, Pack{}, nil)
+	op.Action = asyncapi.Send
+	m.add("deviceDownlink", topic("things", "/downlink", "A downlink to a device",
+		"One at a time: the next comes when this one is acknowledged. First a record of the base name alone, then one for each value. One that the device is to acknowledge "+
+			"itself has its id in a last record, downlinkId, which the device sends back as the string value of a record downlinkAck."),
+		op, senml, DownlinkPack{}, nil)
 }
 
 func (m *messages) streams() {
@@ -86,7 +88,7 @@ func (m *messages) streams() {
 	m.add("uplinksStream", streamChannel(string(stream.Uplinks), "Accepted uplinks"), send, "", uplinkEntry{}, nil)
 	m.add("rejectsStream", streamChannel(string(stream.Rejects), "Refused messages"), send, "", rejectEntry{}, nil)
 	m.add("eventsStream", streamChannel(string(stream.Events), "Events"), send, "", eventEntry{}, nil)
-	send.Action, send.Reserved = asyncapi.Receive, true
+	send.Action = asyncapi.Receive
 	m.add("commandsStream", streamChannel("commands", "Downlinks to enqueue"), send, "", commandEntry{}, nil)
 }
 

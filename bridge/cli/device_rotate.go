@@ -15,8 +15,9 @@ type DeviceRotate struct {
 	conditionFlags
 	ID     string        `arg:"" help:"Device id."`
 	Secret string        `secret:"" placeholder:"SECRET" help:"New shared secret, 30 to 100 letters and digits; - reads it from standard input. Without one a secret is made and shown once."`
-	Window time.Duration `default:"168h" help:"How long the old secret stays valid. 0s: it ends at once, unless --after is given."`
+	Window time.Duration `default:"168h" help:"How long the old secret stays valid. 0s: it ends at once."`
 	After  int64         `default:"0" placeholder:"N" help:"Messages with the new secret after which the old one ends, if the window is not over first. 0: no such number."`
+	Force  bool          `help:"Rotate even if the device still uses the secret from before the last rotation, which ends then at once."`
 }
 
 // Help is the longer text of --help.
@@ -40,7 +41,7 @@ func (c *DeviceRotate) Run(env *Env) (err error) {
 	}
 	d, text, err := changeDevice(env, &c.apiFlags, request{
 		method: http.MethodPost, path: devicePath(c.ID) + "/secrets", header: c.header(),
-		body: api.RotationInput{Secret: c.Secret, Window: c.Window.String(), After: c.After},
+		body: api.RotationInput{Secret: c.Secret, Window: c.Window.String(), After: c.After, Force: c.Force},
 	})
 	if err != nil || c.JSON {
 		return printJSON(env.Stdout, text, err)

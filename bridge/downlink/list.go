@@ -113,15 +113,18 @@ func (s *Service) idsAfter(ctx context.Context, q *Query) (ids []string, more bo
 	return ids, false, nil
 }
 
-// rangeOf is what to read of one partition. An id begins with the time of its creation.
+// idSlack is how far the time in an id, which is its node's, may be from the time of creation, which is that of Redis.
+const idSlack = 10 * time.Minute
+
+// rangeOf is what to read of one partition. An id begins with the time of its creation, about; admits knows that exactly.
 func (q *Query) rangeOf(key string, p int) redis.ZRangeArgs {
 	head := strconv.FormatInt(int64(p), 36) + "-"
 	from, to := "-", "+"
 	if !q.CreatedSince.IsZero() {
-		from = "[" + head + timePart(q.CreatedSince)
+		from = "[" + head + timePart(q.CreatedSince.Add(-idSlack))
 	}
 	if !q.CreatedBefore.IsZero() {
-		to = "(" + head + timePart(q.CreatedBefore)
+		to = "(" + head + timePart(q.CreatedBefore.Add(idSlack))
 	}
 	if q.After != "" && q.Reverse {
 		to = "(" + head + q.After
