@@ -143,14 +143,15 @@ var conditional = []struct {
 // have been seen.
 func TestContract(t *testing.T) {
 	var logged safeBuffer
-	a := start(t, redistest.Start(t), keepSessions, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&logged, nil)) })
-	c := newContract(a)
+	d := startDownlinks(t, redistest.Start(t), keepSessions, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&logged, nil)) })
+	a, c := d.testAPI, newContract(d.testAPI)
 	a.session("ui", "a/b")
-	lacking, narrow := a.app("lacking", "downlink.write"), a.app("narrow", "device.write device.read uplink.read reject.read", imei2)
+	lacking, reader := a.app("lacking", "downlink.write"), a.app("reader", "downlink.read")
+	narrow := a.app("narrow", "device.write device.read uplink.read reject.read", imei2)
 	a.entries()
 	c.slow = a.limitedApp("slow")
 	c.try(c.operation("list-devices"), http.StatusOK, c.slow, "/v1/devices", "")
-	c.bad(lacking)
+	c.bad(lacking, reader)
 	for _, r := range goodAndBad {
 		c.try(c.operation(r.op), r.status, adminKey, r.path, r.body)
 	}
@@ -164,10 +165,11 @@ func TestContract(t *testing.T) {
 	c.try(c.operation("list-uplinks"), http.StatusForbidden, narrow, "/v1/uplinks?device="+imei1, "")
 	c.try(c.operation("list-devices"), http.StatusOK, adminKey, "/v1/devices", "", "Accept", "application/xml") // there is only JSON
 	c.live()
+	c.downlinks(d)
 	a.redis.Kill()
 	for _, op := range c.operations() {
 		if op.Responses["503"].Headers != nil {
-			c.try(op, http.StatusServiceUnavailable, adminKey, op.sample(), goodBodies[op.OperationID], "Content-Type", op.media())
+			c.try(op, http.StatusServiceUnavailable, c.keyWithoutRedis(op), op.sample(), goodBodies[op.OperationID], "Content-Type", op.media())
 		}
 	}
 	c.complete()
@@ -211,6 +213,7 @@ var goodBodies = map[string]string{
 	"create-device": `{"id":"` + imei2 + `"}`, "create-app": `{"name":"more","scopes":["admin"]}`,
 	"explain":    `{"body":"W10=","token":"00","device":"` + imei2 + `"}`,
 	"put-device": `{}`, "patch-device": `{"name":"n"}`, "rotate-secret": `{}`, "import-devices": `{"id":"` + imei2 + `","unsigned":true}`,
+	"create-downlink": downlinkBody, "create-http-downlink": downlinkBody, "create-mqtt-downlink": downlinkBody, "create-sms-downlink": downlinkBody,
 	"put-app": `{"scopes":["admin"]}`, "patch-app": `{"scopes":["admin"]}`, "rotate-app-key": `{}`,
 }
 
@@ -312,8 +315,8 @@ func withID(h http.Header, op *operation) http.Header {
 
 // What no operation is at answers as the document's head says.
 func TestContractBesideOperations(t *testing.T) {
-	a := start(t, redistest.Start(t), keepSessions)
-	c := newContract(a)
+	d := startDownlinks(t, redistest.Start(t), keepSessions)
+	a, c := d.testAPI, newContract(d.testAPI)
 	for _, r := range []struct {
 		method, path string
 		status       int
@@ -358,8 +361,8 @@ func (s *safeBuffer) String() string {
 // A body that does not come is waited for, and then refused as documented.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	a := start(t, redistest.Start(t))
-	c := newContract(a)
+	d := startDownlinks(t, redistest.Start(t))
+	a, c := d.testAPI, newContract(d.testAPI)
 	for _, op := range c.operations() {
 		if op.RequestBody == nil {
 			continue

@@ -121,7 +121,11 @@ func (c *contract) operation(id string) *operation {
 
 // sample is a path of the operation, for things that there are not.
 func (op *operation) sample() string {
-	path := strings.NewReplacer("{id}", imei2, "{name}", "nobody", "{app}", "nobody", "{clientId}", "none", "{which}", "old").Replace(op.path)
+	id := imei2
+	if op.ofDownlinks() {
+		id = noDownlink
+	}
+	path := strings.NewReplacer("{id}", id, "{name}", "nobody", "{app}", "nobody", "{clientId}", "none", "{which}", "old").Replace(op.path)
 	for _, p := range op.Parameters {
 		if p.In == "query" && p.Required {
 			path += "?" + p.Name + "=" + imei2 // there is but one
@@ -315,8 +319,9 @@ func (op *operation) badPath(p *parameter) string {
 	return other.sample()
 }
 
-// bad makes of every operation the requests that none may take.
-func (c *contract) bad(lacking string) {
+// bad makes of every operation the requests that none may take. lacking may only
+// write downlinks, reader only read them.
+func (c *contract) bad(lacking, reader string) {
 	for _, op := range c.operations() {
 		if len(op.Security) == 0 {
 			continue
@@ -324,7 +329,11 @@ func (c *contract) bad(lacking string) {
 		path := op.sample()
 		c.try(op, http.StatusUnauthorized, "", path, "")
 		c.try(op, http.StatusUnauthorized, "no-such-key", path, "")
-		c.try(op, http.StatusForbidden, lacking, path, "")
+		if op.ofDownlinks() && op.method != "GET" {
+			c.try(op, http.StatusForbidden, reader, path, "")
+		} else {
+			c.try(op, http.StatusForbidden, lacking, path, "")
+		}
 		for _, query := range op.badQueries() {
 			c.try(op, http.StatusUnprocessableEntity, adminKey, with(path, query), "")
 		}

@@ -151,7 +151,7 @@ func underConditions(op *huma.Operation) {
 	if same := op.Responses["304"]; same != nil {
 		same.Content, same.Headers = nil, map[string]*huma.Param{"ETag": ok.Headers["ETag"]}
 	}
-	if created := op.Responses["201"]; created != nil && ok != nil {
+	if created := op.Responses["201"]; created != nil && ok != nil && op.Method == http.MethodPut {
 		created.Content, created.Headers = ok.Content, maps.Clone(ok.Headers)
 		delete(ok.Headers, "Location")
 	}

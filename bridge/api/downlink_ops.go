@@ -42,13 +42,27 @@ func (o *outbox) operation(verb, noun, method, path, summary, description string
 }
 
 func (o *outbox) addCreate() {
-	op := o.operation("create", "downlink", http.MethodPost, "", "Create a downlink",
-		"It is answered with 200 where its idempotency key has made it before.")
+	description := "It is answered with 200 where its idempotency key has made it before."
+	if o.channel == downlink.SMS {
+		description = "Not yet: this bridge sends no SMS, and refuses each with 422."
+	}
+	op := o.operation("create", "downlink", http.MethodPost, "", "Create a downlink", description)
 	op.DefaultStatus, op.Errors = http.StatusCreated, []int{http.StatusConflict}
 	op.Responses = map[string]*huma.Response{"200": {Description: "It was there already"}}
 	register(o.API, op, []auth.Scope{auth.ScopeDownlinkWrite}, o.create)
 	made := op.Responses["201"]
 	op.Responses["200"].Content, op.Responses["200"].Headers = made.Content, made.Headers
+	if o.channel == downlink.SMS {
+		neverMade(op.Responses)
+	}
+}
+
+// neverMade takes out of an operation's answers those of a downlink that is made:
+// settle refuses each over SMS.
+func neverMade(answers map[string]*huma.Response) {
+	for _, status := range []string{"200", "201", "409"} {
+		delete(answers, status)
+	}
 }
 
 func (o *outbox) addList() {

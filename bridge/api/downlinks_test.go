@@ -467,8 +467,12 @@ func TestDownlinksInDocument(t *testing.T) {
 	a.want(http.StatusOK, "", "GET", "/openapi.json", "", &doc)
 	ids := map[string]bool{}
 	for _, root := range []string{"/v1/downlinks", "/http/downlinks", "/mqtt/downlinks", "/sms/downlinks"} {
+		create := "200 201 401 403 409 422 429 503"
+		if root == "/sms/downlinks" { // none is made there yet: TestContract holds that it tells of no more
+			create = "401 403 422 429 503"
+		}
 		for _, c := range []struct{ method, path, statuses string }{
-			{"post", root, "200 201 401 403 409 422 429 503"}, {"get", root, "200 401 403 422 429 503"},
+			{"post", root, create}, {"get", root, "200 401 403 422 429 503"},
 			{"get", root + "/{id}", "200 401 403 404 422 429 503"}, {"delete", root + "/{id}", "204 401 403 404 409 422 429 503"},
 		} {
 			op := doc.Paths[c.path][c.method]
