@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"sync"
@@ -108,6 +109,9 @@ func TestDownlinkModel(t *testing.T) {
 	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: plain, Keys: auth.Keyspace{Partitions: 2}, Now: clock.now})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if checks := flag.Lookup("rapid.checks"); raceEnabled && checks.Value.String() == checks.DefValue {
+		_ = checks.Value.Set("25") // a quarter of its own: the race detector takes its time
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{

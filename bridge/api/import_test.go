@@ -456,7 +456,10 @@ func manyRows(n int) io.Reader {
 
 // A hundred thousand devices come and go in seconds, and in little memory.
 func TestManyDevicesInLittleMemory(t *testing.T) {
-	const n = 100_000
+	n := 100_000
+	if raceEnabled {
+		n = 20_000
+	}
 	a := start(t, redistest.Start(t))
 	peak, stop := heapPeak()
 	began := time.Now()
