@@ -50,7 +50,7 @@ type DownlinkInput struct {
 	TTL            string       `json:"ttl,omitempty" maxLength:"40" example:"48h" doc:"How long it may wait, 1s to 8784h; none: 48h"`
 	NotBefore      time.Time    `json:"notBefore,omitzero" doc:"It goes at this instant at the earliest, which must be within its ttl"`
 	Priority       *int         `json:"priority,omitempty" minimum:"0" maximum:"9" doc:"Of a device's downlinks those of the highest go first, and of them the oldest; none: 5"`
-	IdempotencyKey string       `json:"idempotencyKey,omitempty" maxLength:"128" doc:"A second request of the app with this key makes no second downlink, but is answered with the first"`
+	IdempotencyKey string       `json:"idempotencyKey,omitempty" maxLength:"128" doc:"A second request of the app for the device with this key makes no second downlink, but is answered with the first"`
 	Ack            bool         `json:"ack,omitempty" doc:"It has succeeded when the device sends a record named downlinkAck with its id as string value, not when it has left"`
 	Wake           bool         `json:"wake,omitempty" doc:"Wake the device by SMS (not yet: it is refused)"`
 }

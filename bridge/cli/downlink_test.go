@@ -51,7 +51,7 @@ state      EXECUTING
 cause      its turn
 reason     waits for the device's next uplink over HTTP
 channel    http
-pack       \[\{"bn":"urn:dev:IMEI:356726104408422:"\},\{"n":"led","vb":true\},\{"n":"interval","u":"s","v":600\},\{"n":"code","vs":"007"\}\]
+pack       \[\{"bn":"urn:dev:IMEI:356726104408422:"\},\{"n":"led","vb":true\},\{"n":"interval","u":"s","v":600\},\{"n":"code","vs":"007"\},\{"n":"downlinkId","vs":"` + added[1] + `"\}\]
 priority   9
 ack        by the device
 app        admin
@@ -160,7 +160,7 @@ func TestTailShowsDownlinks(t *testing.T) {
 	id := s.addDownlink("led=true")
 	s.run(0, "downlink", "cancel", id)
 	r := s.tail("--kind", "events", "--after", "0")
-	for _, want := range []string{"QUEUED  created", "EXECUTING  its turn", "CANCELLED  cancelled by app admin"} {
+	for _, want := range []string{"QUEUED  created by app admin", "EXECUTING  its turn", "CANCELLED  cancelled by app admin"} {
 		if line := r.next(); !strings.HasSuffix(line, "downlink  "+id+" "+want) {
 			t.Errorf("got %s, want %s", line, want)
 		}

@@ -26,6 +26,7 @@ func TestTailShowsSteps(t *testing.T) {
 	server := redistest.Start(t)
 	s := &apiServer{t: t, client: server.Client(), addr: "127.0.0.1:0"}
 	s.start(server)
+	s.run(0, "device", "add", testDevice)
 	s.message(1)
 	r := s.tail("--device", testDevice)
 	shows := func(v int) {
@@ -51,11 +52,13 @@ func TestTailShowsSteps(t *testing.T) {
 }
 
 func TestTailLast(t *testing.T) {
+	const other = "IMEI:490154203237518"
 	s := startAPI(t)
+	s.run(0, "device", "add", testDevice)
+	s.run(0, "device", "add", other)
 	if out, errs := s.run(0, "tail", "--device", testDevice, "--last"); out != "" || !strings.Contains(errs, "nothing is remembered of "+testDevice) {
 		t.Errorf("%q, %q", out, errs)
 	}
-	const other = "IMEI:490154203237518"
 	s.trace.Note(auth.DeviceID(other), trace.Proven, trace.Connection, "connected\x1b[2J")
 	// The bridge may not hear of followers yet, at its very start.
 	var out string

@@ -53,7 +53,7 @@ type Downlink struct {
 	Cause    string // why it is in this state
 	Pack     json.RawMessage
 	App      string // who created it; "" an integration on Redis
-	Key      string // idempotency key; "" none
+	Key      string // idempotency key, among those of the app for the device; "" none
 	Priority int    // 0 to 9, the highest first
 	Ack      bool   // delivered is what the device acknowledges itself
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -238,6 +239,27 @@ func TestTime(t *testing.T) {
 	})
 }
 
+// What cannot be written as JSON is refused, and shown as none where outside hands wrote it.
+func TestNotBeforeOutOfRange(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		for _, at := range []time.Time{time.UnixMilli(-62167219300000), time.UnixMilli(math.MinInt64), time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(math.MaxInt64)} {
+			if _, _, err := b.Create(t.Context(), draft(1, func(d *Draft) { d.NotBefore = at })); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%v: %v", at, err)
+			}
+		}
+		made := b.create(draft(1, func(d *Draft) { d.NotBefore = time.Unix(1, 0) }))
+		for _, ms := range []string{"-62167219300000", "-9223372036854775808", "9223372036854775807", "1e300"} {
+			if err := s.Client().HSet(t.Context(), downlinkKey(b.cfg.Keys, 0, made.ID), "notbefore", ms).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if d, err := b.Get(t.Context(), made.ID); err != nil || !d.NotBefore.IsZero() {
+				t.Errorf("%s: %v, %v", ms, d.NotBefore, err)
+			}
+		}
+	})
+}
+
 func TestIdempotencyKey(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b := newBench(t, s, func(c *Config) { c.Room = 2 })
@@ -248,6 +270,17 @@ func TestIdempotencyKey(t *testing.T) {
 		}
 		if _, _, err := b.Create(t.Context(), draft(2, keyed)); !errors.Is(err, ErrOther) {
 			t.Errorf("another one: %v", err)
+		}
+		// The same key for another device is another key, and leaves the first one what it is.
+		theirs := func(d *Draft) { keyed(d); d.Device = other }
+		second := b.create(draft(1, theirs))
+		for _, c := range []struct {
+			keyed func(*Draft)
+			want  string
+		}{{keyed, first.ID}, {theirs, second.ID}} {
+			if again, fresh, err := b.Create(t.Context(), draft(1, c.keyed)); err != nil || fresh || again.ID != c.want {
+				t.Errorf("with the key of %s: %+v, %v, %v", c.want, again, fresh, err)
+			}
 		}
 		b.create(draft(2, func(d *Draft) { d.Key, d.App = "k:1", "b" }))
 		if _, _, err := b.Create(t.Context(), draft(3)); !errors.Is(err, ErrFull) {

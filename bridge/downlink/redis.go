@@ -50,8 +50,8 @@ func (s *Service) Terms(p int) []any {
 	return []any{s.cfg.Keys.Key(p, ""), s.cfg.Lease.Milliseconds(), s.cfg.Keep.Milliseconds(), s.cfg.Attempts, s.cfg.MaxEvents}
 }
 
-func onceKey(k auth.Keyspace, p int, app, key string) string {
-	return k.Key(p, "downlink:once:"+app+":"+key)
+func onceKey(k auth.Keyspace, p int, app string, id auth.DeviceID, key string) string {
+	return k.Key(p, "downlink:once:"+app+":"+string(id)+":"+key)
 }
 
 func allKey(k auth.Keyspace, p int) string { return k.Key(p, "downlink:all") }
@@ -112,6 +112,9 @@ func (d *Draft) fields(pack []byte) []any {
 	return []any{"channel", string(d.Channel), "pack", pack, "app", d.App, "key", d.Key, "ack", ack}
 }
 
+// lastMilli is the end of the year 9999, the last one that RFC 3339 can write, in Unix ms.
+const lastMilli = 253_402_300_799_999
+
 // downlinkOf reads a hash.
 func downlinkOf(id string, f map[string]string) (Downlink, error) {
 	n := func(name string) int64 {
@@ -119,7 +122,7 @@ func downlinkOf(id string, f map[string]string) (Downlink, error) {
 		return int64(v)
 	}
 	at := func(name string) time.Time {
-		if ms := n(name); ms != 0 {
+		if ms := n(name); ms > 0 && ms <= lastMilli { // what nobody could write as JSON was written by outside hands
 			return time.UnixMilli(ms).UTC()
 		}
 		return time.Time{}

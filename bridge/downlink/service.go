@@ -112,7 +112,7 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 	}
 	p, once := s.cfg.Keys.Partition(d.Device), ""
 	if d.Key != "" {
-		once = onceKey(s.cfg.Keys, p, d.App, d.Key)
+		once = onceKey(s.cfg.Keys, p, d.App, d.Device, d.Key)
 	}
 	id, print := newID(p, now), d.print(pack)
 	if d.Ack {
@@ -155,6 +155,8 @@ func (s *Service) check(d *Draft, now time.Time) ([]byte, error) {
 		return bad("priority: want 0 to 9")
 	case len(d.Key) > maxKey || strings.ContainsFunc(d.Key, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return bad("idempotencyKey: want at most %d bytes without control characters", maxKey)
+	case !d.NotBefore.IsZero() && d.NotBefore.UnixMilli() < 0:
+		return bad("notBefore: it is before 1970")
 	case d.NotBefore.After(now.Add(maxNotBefore)):
 		return bad("notBefore: it is more than %s ahead", maxNotBefore)
 	case !d.NotBefore.IsZero() && !d.NotBefore.Before(now.Add(d.TTL)):

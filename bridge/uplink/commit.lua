@@ -171,7 +171,14 @@ end
 
 if ARGV[7] ~= '' then
   local waits = call('MGET', unpack(KEYS, #KEYS - count + 1, #KEYS))
-  for i = 1, count do take(i, waits[i]) end
+  for i = 1, count do
+    -- The batch is stored: nothing that is wrong with a downlink may have it sent again.
+    local ok, err = pcall(take, i, waits[i])
+    if not ok then
+      if type(err) == 'table' then err = err.err end
+      reply = reply .. '\n' .. i .. ' - ! ' .. string.gsub(tostring(err), '%c', ' ')
+    end
+  end
 end
 call('SET', lane, seq .. ' ' .. reply, 'PX', ARGV[2])
 return reply

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -112,6 +113,25 @@ func TestDownlinkAcknowledgedByUplink(t *testing.T) {
 				t.Errorf("%s took %+v", wrong, v.Downlink)
 			}
 			stands(t, d, id, downlink.Executing)
+		}
+		// Keys beside those of downlinks are none, whatever a device calls them.
+		for _, key := range []string{"n", "all", "all:" + string(testID), "open:" + string(testID), "queue:" + string(testID), "current:" + string(testID), "http:" + string(testID), "last:" + string(testID), "0-", "-", "0-a\n"} {
+			value, err := json.Marshal(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := fmt.Sprintf(`[{"bn":"urn:dev:IMEI:356726104408422:","n":"downlinkAck","vs":%s}]`, value)
+			if v := r.send(body, testSecret); v.Outcome != Stored {
+				t.Errorf("%s: %v, %+v", key, v.Outcome, v)
+			}
+			stands(t, d, id, downlink.Executing)
+		}
+		// Nor does the type of a key that has the form of one end the batch.
+		if err := s.Client().Set(t.Context(), "m2m:{0}:downlink:0-wrongtype", "x", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if v := r.send(ack("downlinkAck", "0-wrongtype"), testSecret); v.Outcome != Stored {
+			t.Errorf("a key of another type: %v", v.Outcome)
 		}
 		if v := r.send(ack("downlinkAck", id), testSecret); got(v) != 2 { // which may go out at once
 			t.Errorf("took %+v", v.Downlink)

@@ -83,10 +83,13 @@ local rules = function(P, clock, keep, most, cap)
     end
   end
 
-  -- read is nil for what is not there, and for what cannot be a downlink.
+  -- read is nil for what is not there, and for what cannot be a downlink. A device may name any id: one that is none must not
+  -- reach the other keys that begin like those of downlinks, whose type would end the script.
   local function read(id)
-    local v = call('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order',
+    if not string.find(id, '^[0-9a-z]+%-[0-9a-z]+$') then return nil end
+    local v = redis.pcall('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order',
       'tag', 'taken', 'registered', 'pack', 'since')
+    if v.err then return nil end
     local d = {
       device = v[1], state = v[2], channel = v[3], attempts = tonumber(v[4] or ''), lease = tonumber(v[5] or ''),
       expires = tonumber(v[6] or ''), notbefore = tonumber(v[7] or ''), ack = v[8] == '1', order = v[9],
@@ -223,8 +226,8 @@ local rules = function(P, clock, keep, most, cap)
 
   -- forget leaves nothing of one, be it ever so damaged.
   function R.forget(id)
-    local v = call('HMGET', key(id), 'once', 'device')
-    local once, device = v[1], v[2]
+    local v = redis.pcall('HMGET', key(id), 'once', 'device')
+    local once, device = v[1], v[2] -- nil where the key is of another type
     if once and once ~= '' and call('GET', once) == id then call('DEL', once) end
     call('DEL', key(id))
     due.cancel(set, data, id)
