@@ -282,7 +282,7 @@ func (w *world) got(h *handed) {
 			o.superseded, repeated = true, true
 		}
 	}
-	repeated = repeated || !h.mqtt && it.device.got == it.id && it.device.last == h.token
+	repeated = repeated || !h.mqtt && (it.device.got == it.id && it.device.last == h.token || it.device.answer == it.id && it.device.answered == h.token)
 	switch {
 	case it.generation != it.device.generation:
 		bad("it was for the device that was removed")
@@ -297,12 +297,16 @@ func (w *world) got(h *handed) {
 	case !it.taken.IsZero() && w.clock.now().Before(it.taken.Add(modelAckWait)) && !repeated:
 		bad("the device is to acknowledge it")
 	}
+	settled := repeated && it.state == downlink.Succeeded // its answer changes nothing, whatever else is on its way
 	for _, o := range w.open {
-		lasts := o.device == h.device && !o.superseded && h.at.Sub(o.at) < modelLease && o.node == w.nodes[o.node.number]
+		lasts := !settled && o.device == h.device && !o.superseded && h.at.Sub(o.at) < modelLease && o.node == w.nodes[o.node.number]
 		if lasts && (o.it == it && it.state == downlink.Executing || !o.it.state.Final()) && o.it.taken.IsZero() {
 			bad("it has " + o.it.id + " on its way already")
 		}
 	}
 	it.device.got = it.id
+	if !h.mqtt {
+		it.device.answer, it.device.answered = it.id, h.token
+	}
 	w.open = append(w.open, h)
 }

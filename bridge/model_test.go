@@ -64,6 +64,8 @@ type modelDevice struct {
 	uplinks    int
 	last       string // its last body
 	got        string // id of the last downlink
+	answer     string // id of the last one over HTTP
+	answered   string // the body that it answered
 }
 
 // item is a downlink as the model has it.
@@ -438,7 +440,7 @@ func (w *world) register(t *rapid.T) {
 		return
 	}
 	d.generation++
-	d.gone, d.last, d.got = true, "", ""
+	d.gone, d.last, d.got, d.answer, d.answered = true, "", "", "", ""
 	if err := w.registry.DeleteDevice(context.Background(), d.id, auth.AnyRevision); err != nil {
 		w.Fatalf("remove: %v", err)
 	}

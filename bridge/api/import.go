@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -75,6 +76,7 @@ func (a *API) importDevices(ctx context.Context, in *importParams) (*huma.Stream
 	if err != nil {
 		return nil, err
 	}
+	leave = sync.OnceFunc(leave)
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer leave()
 		r, w := humago.Unwrap(hc)
@@ -84,7 +86,7 @@ func (a *API) importDevices(ctx context.Context, in *importParams) (*huma.Stream
 		w.Header().Set("Content-Type", typeNDJSON)
 		run := &importRun{
 			api: a, params: in, window: window, key: callerOf(hc.Context()).key, seen: newIDSet(),
-			rows: newRowReader(format, &flowing{r.Body, conn, firstPatience}), out: newNDJSONWriter(w),
+			rows: newRowReader(format, &flowing{r.Body, conn, firstPatience}), out: newNDJSONWriter(w), leave: leave,
 		}
 		err := run.run(r.Context())
 		switch {

@@ -26,6 +26,7 @@ type importRun struct {
 	seen   *idSet
 	out    *ndjsonWriter
 	total  importTotal
+	leave  func()
 	halted bool // by a fault: what comes is only checked
 }
 
@@ -133,6 +134,7 @@ func (r *importRun) progress(ended bool) error {
 	switch {
 	case ended:
 		r.total.Done = true
+		r.leave() // who has read the last line may begin the next import
 		if err := r.out.write(r.total); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ import (
 type asyncAPI struct {
 	*site
 	doc     asyncDocument
+	compile sync.Mutex // a compiler is of one goroutine
 	schemas *jsonschema.Compiler
 
 	mu       sync.Mutex
@@ -100,7 +101,9 @@ func (a *asyncAPI) channel(address string) string {
 func (a *asyncAPI) fits(channel, part string, text []byte) {
 	a.Helper()
 	for message := range a.doc.Channels[channel].Messages {
+		a.compile.Lock()
 		schema, err := a.schemas.Compile("urn:asyncapi#/components/messages/" + message + "/" + part)
+		a.compile.Unlock()
 		var value any
 		if err == nil {
 			value, err = jsonschema.UnmarshalJSON(bytes.NewReader(text))
