@@ -2,43 +2,13 @@ package auth
 
 import (
 	"context"
-	"strings"
 	"testing"
-	"time"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"m2mbridge/auth/redistest"
 )
 
-// cluster is a cluster of one node, which refuses commands over several slots as a larger one does.
-func cluster(t *testing.T) *redis.ClusterClient {
-	t.Helper()
-	s := redistest.Start(t, redistest.Config("cluster-enabled", "yes"))
-	if err := s.Client().ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatalf("give the slots: %v", err)
-	}
-	for limit := time.Now().Add(patience); ; {
-		info, err := s.Client().ClusterInfo(t.Context()).Result()
-		if err == nil && strings.Contains(info, "cluster_state:ok") {
-			break
-		}
-		if time.Now().After(limit) {
-			t.Fatalf("cluster not ready: %s, %v", info, err)
-		}
-	}
-	c := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{s.Addr}, Protocol: 2, MaxRedirects: -1, ContextTimeoutEnabled: true,
-		ReadTimeout: time.Second, WriteTimeout: time.Second, DisableIdentity: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
 func TestCluster(t *testing.T) {
-	c := cluster(t)
+	_, c := redistest.Cluster(t)
 	make := func() *Registry {
 		r, err := NewRegistry(RegistryConfig{Client: c, Blocking: c, Keys: Keyspace{Partitions: 4}})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/script"
 )
 
 // For each kind, in each partition:
@@ -68,39 +69,11 @@ type call struct {
 	args []any
 }
 
-// runAll sends a script many times with one pipeline, by its hash; where a
-// server does not know it, its text goes along the second time. Each reply has
-// its own error.
+// runAll sends a script many times. Each reply has its own error.
 func runAll(ctx context.Context, client redis.UniversalClient, s *redis.Script, calls []call) []*redis.Cmd {
 	ctx, cancel := context.WithTimeout(ctx, redisLimit)
 	defer cancel()
-	replies := sendAll(ctx, client, s.EvalSha, calls)
-	var lacking []call
-	var places []int
-	for i, reply := range replies {
-		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
-			lacking, places = append(lacking, calls[i]), append(places, i)
-		}
-	}
-	for i, reply := range sendAll(ctx, client, s.Eval, lacking) {
-		replies[places[i]] = reply
-	}
-	return replies
-}
-
-type eval func(ctx context.Context, to redis.Scripter, keys []string, args ...any) *redis.Cmd
-
-func sendAll(ctx context.Context, client redis.UniversalClient, send eval, calls []call) []*redis.Cmd {
-	if len(calls) == 0 {
-		return nil
-	}
-	replies := make([]*redis.Cmd, len(calls))
-	pipe := client.Pipeline()
-	for i, c := range calls {
-		replies[i] = send(ctx, pipe, c.keys, c.args...)
-	}
-	_, _ = pipe.Exec(ctx) // each reply has its own error
-	return replies
+	return script.Pipelined(ctx, client, len(calls), func(i int) (*redis.Script, []string, []any) { return s, calls[i].keys, calls[i].args })
 }
 
 // run sends a script once.

@@ -3,11 +3,13 @@ package latest
 import (
 	"context"
 	_ "embed"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/script"
 )
 
 // In each partition there is
@@ -65,26 +67,12 @@ type call struct {
 	args []any
 }
 
-// runAll runs a script many times, in pipelines. A pipeline cannot be answered
-// that a server does not know the script, so those that were are sent again
-// with its text.
-func runAll(ctx context.Context, client redis.UniversalClient, s *redis.Script, calls []call) []*redis.Cmd {
+// runAll runs a script many times, in pipelines of a bounded size. Each reply has its own error.
+func runAll(ctx context.Context, client redis.UniversalClient, s *redis.Script, calls []call) (replies []*redis.Cmd) {
 	ctx, cancel := context.WithTimeout(ctx, redisLimit)
 	defer cancel()
-	replies := make([]*redis.Cmd, len(calls))
-	for from := 0; from < len(calls); from += chunk {
-		to := min(from+chunk, len(calls))
-		_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // each reply has its own error
-			for i := from; i < to; i++ {
-				replies[i] = s.EvalSha(ctx, p, calls[i].keys, calls[i].args...)
-			}
-			return nil
-		})
-		for i := from; i < to; i++ {
-			if redis.HasErrorPrefix(replies[i].Err(), "NOSCRIPT") {
-				replies[i] = s.Eval(ctx, client, calls[i].keys, calls[i].args...)
-			}
-		}
+	for part := range slices.Chunk(calls, chunk) {
+		replies = append(replies, script.Pipelined(ctx, client, len(part), func(i int) (*redis.Script, []string, []any) { return s, part[i].keys, part[i].args })...)
 	}
 	return replies
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/script"
 	"m2mbridge/bridge/stream"
 )
 
@@ -127,40 +128,13 @@ type call struct {
 	args   []any
 }
 
-// runAll sends calls with one pipeline, by hash; where a server does not know a
-// script, its text goes along the second time. Each reply has its own error.
+// runAll sends calls with one pipeline. Each reply has its own error.
 func (p *Presence) runAll(ctx context.Context, calls []call) []*redis.Cmd {
 	ctx, cancel := context.WithTimeout(ctx, redisLimit)
 	defer cancel()
-	replies := p.send(ctx, calls, false)
-	var lacking []call
-	var places []int
-	for i, reply := range replies {
-		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
-			lacking, places = append(lacking, calls[i]), append(places, i)
-		}
-	}
-	for i, reply := range p.send(ctx, lacking, true) {
-		replies[places[i]] = reply
-	}
-	return replies
-}
-
-func (p *Presence) send(ctx context.Context, calls []call, text bool) []*redis.Cmd {
-	if len(calls) == 0 {
-		return nil
-	}
-	replies := make([]*redis.Cmd, len(calls))
-	pipe := p.cfg.Client.Pipeline()
-	for i, c := range calls {
-		if text {
-			replies[i] = c.script.Eval(ctx, pipe, c.keys, c.args...)
-		} else {
-			replies[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
-		}
-	}
-	_, _ = pipe.Exec(ctx) // each reply has its own error
-	return replies
+	return script.Pipelined(ctx, p.cfg.Client, len(calls), func(i int) (*redis.Script, []string, []any) {
+		return calls[i].script, calls[i].keys, calls[i].args
+	})
 }
 
 // runChunked is runAll in pipelines of a bounded size, up to the first failure.

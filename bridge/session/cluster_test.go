@@ -3,57 +3,17 @@ package session
 import (
 	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"m2mbridge/auth"
 	"m2mbridge/auth/redistest"
 	"m2mbridge/broker"
 )
 
-// cluster is a cluster of two nodes with half of the slots each.
-func cluster(t *testing.T) *redis.ClusterClient {
-	t.Helper()
-	ctx := t.Context()
-	halves := [2][2]int{{0, 8191}, {8192, 16383}}
-	var nodes [2]*redistest.Server
-	for i := range nodes {
-		nodes[i] = redistest.Start(t, redistest.Config("cluster-enabled", "yes"))
-		if err := nodes[i].Client().ClusterAddSlotsRange(ctx, halves[i][0], halves[i][1]).Err(); err != nil {
-			t.Fatalf("give the slots: %v", err)
-		}
-	}
-	host, port, _ := net.SplitHostPort(nodes[1].Addr)
-	if err := nodes[0].Client().ClusterMeet(ctx, host, port).Err(); err != nil {
-		t.Fatalf("join the nodes: %v", err)
-	}
-	for _, n := range nodes {
-		for limit := time.Now().Add(20 * time.Second); ; {
-			info, err := n.Client().ClusterInfo(ctx).Result()
-			if err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:16384") {
-				break
-			}
-			if time.Now().After(limit) {
-				t.Fatalf("cluster not ready: %s, %v", info, err)
-			}
-		}
-	}
-	c := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{nodes[0].Addr}, Protocol: 2, MaxRedirects: -1, ContextTimeoutEnabled: true,
-		ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, DisableIdentity: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
 func TestCluster(t *testing.T) {
-	c, ctx := cluster(t), t.Context()
+	_, c := redistest.Cluster(t)
+	ctx := t.Context()
 	ks := auth.Keyspace{Partitions: 16}
 	k := NewKeeper(Config{Client: c, Keys: ks, Node: "n1"})
 	known := apps{}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/script"
 	"m2mbridge/broker"
 )
 
@@ -153,24 +154,11 @@ type call struct {
 	args []any
 }
 
-// runAll sends a script many times with one pipeline, by its hash; where a
-// server does not know it, its text goes along the second time. Each reply has
-// its own error.
+// runAll sends a script many times. Each reply has its own error.
 func runAll(ctx context.Context, client redis.UniversalClient, s *redis.Script, calls []call) []*redis.Cmd {
 	ctx, cancel := context.WithTimeout(ctx, redisLimit)
 	defer cancel()
-	replies := sendAll(ctx, client, s.EvalSha, calls)
-	var lacking []call
-	var places []int
-	for i, reply := range replies {
-		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
-			lacking, places = append(lacking, calls[i]), append(places, i)
-		}
-	}
-	for i, reply := range sendAll(ctx, client, s.Eval, lacking) {
-		replies[places[i]] = reply
-	}
-	return replies
+	return script.Pipelined(ctx, client, len(calls), func(i int) (*redis.Script, []string, []any) { return s, calls[i].keys, calls[i].args })
 }
 
 // insist is runAll, and sends those once more whose replies were lost, as run does.
@@ -190,20 +178,5 @@ func insist(ctx context.Context, client redis.UniversalClient, s *redis.Script, 
 	for i, reply := range runAll(ctx, client, s, lost) {
 		replies[places[i]] = reply
 	}
-	return replies
-}
-
-type eval func(ctx context.Context, to redis.Scripter, keys []string, args ...any) *redis.Cmd
-
-func sendAll(ctx context.Context, client redis.UniversalClient, send eval, calls []call) []*redis.Cmd {
-	if len(calls) == 0 {
-		return nil
-	}
-	replies := make([]*redis.Cmd, len(calls))
-	pipe := client.Pipeline()
-	for i, c := range calls {
-		replies[i] = send(ctx, pipe, c.keys, c.args...)
-	}
-	_, _ = pipe.Exec(ctx) // each reply has its own error
 	return replies
 }
