@@ -365,6 +365,30 @@ func TestImportAnswersAsItReads(t *testing.T) {
 }
 
 // awaitDevice returns when an import has stored the device.
+// Who has read an import's last line may begin the next one, though the answer has not ended yet.
+func TestImportFollowsImport(t *testing.T) {
+	a := start(t, redistest.Start(t))
+	for range 300 {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", a.url+"/v1/devices/import?format=csv", strings.NewReader("id,unsigned\n"+imei(1)+",true\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+adminKey)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		last := ""
+		for lines := bufio.NewScanner(resp.Body); !strings.Contains(last, `"done":true`) && lines.Scan(); {
+			last = lines.Text()
+		}
+		if !strings.Contains(last, `"done":true`) {
+			t.Fatalf("%d %s", resp.StatusCode, last)
+		}
+	}
+}
+
 func (a *testAPI) awaitDevice(id string) {
 	a.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); a.call(adminKey, "GET", "/v1/devices/"+id, "").status != 200; {

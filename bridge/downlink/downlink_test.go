@@ -260,6 +260,31 @@ func TestNotBeforeOutOfRange(t *testing.T) {
 	})
 }
 
+// A key of another type where a downlink should be is no downlink, and keeps no other one from being looked at.
+func TestKeyOfAnotherType(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s)
+		damaged, sound := b.create(draft(1)).ID, b.create(draft(2)).ID
+		key := downlinkKey(b.cfg.Keys, 0, damaged)
+		c := s.Client()
+		if err := errors.Join(c.Del(t.Context(), key).Err(), c.Set(t.Context(), key, "x", 0).Err()); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := b.Acknowledge(t.Context(), imei, damaged); ok || err != nil {
+			t.Errorf("acknowledged: %v, %v", ok, err)
+		}
+		if err := b.Cancel(t.Context(), damaged, "test"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("cancelled: %v", err)
+		}
+		b.clock.pass(maxTTL)
+		b.looked()
+		if n, err := c.Exists(t.Context(), key).Result(); n != 0 || err != nil {
+			t.Errorf("%s is there, %v", key, err)
+		}
+		b.is(sound, Expired)
+	})
+}
+
 func TestIdempotencyKey(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b := newBench(t, s, func(c *Config) { c.Room = 2 })

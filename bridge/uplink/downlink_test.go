@@ -141,6 +141,25 @@ func TestDownlinkAcknowledgedByUplink(t *testing.T) {
 	})
 }
 
+// What is wrong with a downlink is its own fault alone: the uplinks of its batch are stored, once, and so accepted.
+func TestDamagedDownlinkFailsNoUplink(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		r, d := withDownlinks(t, s, Config{})
+		id := create(t, d, 1, func(d *downlink.Draft) { d.Ack = true })
+		r.send(timeless(testID, 1), testSecret).Downlink.Settle(true, "test")
+		if err := s.Client().Set(t.Context(), "m2m:{0}:events", "no stream", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		body := fmt.Sprintf(`[{"bn":"urn:dev:IMEI:356726104408422:","n":"downlinkAck","vs":"%s"}]`, id)
+		if v := r.send(body, testSecret); v.Outcome != Stored || v.Downlink != nil {
+			t.Errorf("%v, %+v", v.Outcome, v)
+		}
+		if n, err := s.Client().XLen(t.Context(), "m2m:{0}:uplinks").Result(); err != nil || n != 2 {
+			t.Errorf("%d uplinks, %v", n, err)
+		}
+	})
+}
+
 // Of many uplinks at once each downlink goes to one, and they go in order.
 func TestConcurrentUplinksShareNoDownlink(t *testing.T) {
 	s := redistest.Start(t)

@@ -83,10 +83,9 @@ local rules = function(P, clock, keep, most, cap)
     end
   end
 
-  -- read is nil for what is not there, and for what cannot be a downlink. A device may name any id: one that is none must not
-  -- reach the other keys that begin like those of downlinks, whose type would end the script.
+  -- read is nil for what is not there, and for what cannot be a downlink. A device may name any id, so also those of the other
+  -- keys that begin like a downlink's: their type must not end the script.
   local function read(id)
-    if not string.find(id, '^[0-9a-z]+%-[0-9a-z]+$') then return nil end
     local v = redis.pcall('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order',
       'tag', 'taken', 'registered', 'pack', 'since')
     if v.err then return nil end
