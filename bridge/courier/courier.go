@@ -226,6 +226,7 @@ func (c *Courier) visit(id auth.DeviceID) {
 	}
 	done := func(delivered bool, cause string) { c.learn(outcome{id, h, delivered, cause}) }
 	if !c.devices.DeliverDevice(m, done) {
+		h.Unsent = true
 		c.settle(outcome{id, h, false, "the device's session took no message: it is not subscribed, has one on its way, or takes none of this size"})
 	}
 }

@@ -285,6 +285,30 @@ func TestKeyOfAnotherType(t *testing.T) {
 	})
 }
 
+// What the device's session never took is no attempt, and leaves the downlink to another channel.
+func TestUnsentIsNoAttempt(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newBench(t, s, func(c *Config) { c.Attempts = 2 })
+		id := b.create(draft(1)).ID
+		for range 5 {
+			h := b.hand(MQTT, id)
+			h.Unsent = true
+			b.done(h, false)
+		}
+		if d := b.is(id, Executing); d.Attempts != 0 || d.Cause != "told by the test" {
+			t.Errorf("%+v", d)
+		}
+		if n, err := s.Client().XLen(t.Context(), "m2m:{0}:events").Result(); err != nil || n != 3 { // created, its turn, and what keeps it
+			t.Errorf("%d events, %v", n, err)
+		}
+		b.done(b.hand(HTTP, id), false)
+		b.done(b.hand(HTTP, id), false)
+		if d := b.is(id, Failed); d.Attempts != 2 || d.Cause != "told by the test; it was attempt 2 of 2" {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
 func TestIdempotencyKey(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b := newBench(t, s, func(c *Config) { c.Room = 2 })

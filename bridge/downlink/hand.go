@@ -17,6 +17,7 @@ type Handed struct {
 	Device  auth.DeviceID
 	Attempt int             // 0: it went out before, and its outcome is settled
 	Pack    json.RawMessage // see Spell
+	Unsent  bool            // of the outcome: not a byte of it left, so it is none of the attempts that a downlink gets
 }
 
 // Hand gives the device's downlink to a contact that can take it now; ok is false if there is none for it. Its outcome is to
@@ -80,6 +81,8 @@ func (s *Service) Done(ctx context.Context, h Handed, delivered bool, cause stri
 	flag := "0"
 	if delivered {
 		flag = "1"
+	} else if h.Unsent {
+		flag = "-"
 	}
 	reply, err := s.do(ctx, p, "done", h.ID, h.Attempt, flag, cause, s.cfg.AckWait.Milliseconds())
 	if err != nil {

@@ -131,7 +131,7 @@ func downlinkOf(id string, f map[string]string) (Downlink, error) {
 		ID: id, Device: auth.DeviceID(f["device"]), Channel: Channel(f["channel"]), State: State(f["state"]), Cause: f["cause"],
 		Pack: []byte(f["pack"]), App: f["app"], Key: f["key"], Priority: int(n("priority")), Ack: f["ack"] == "1",
 		CreatedAt: at("created"), NotBefore: at("notbefore"), ExpiresAt: at("expires"), Since: at("since"),
-		Attempts: int(n("attempts")), Via: Channel(f["via"]), HandedAt: at("handed"), LeaseEnds: at("lease"),
+		Attempts: int(n("attempts") - n("unsent")), Via: Channel(f["via"]), HandedAt: at("handed"), LeaseEnds: at("lease"),
 	}
 	if d.Device == "" || d.State == "" || len(d.Pack) == 0 {
 		return d, fmt.Errorf("%w: downlink %s is damaged", ErrUnavailable, id)

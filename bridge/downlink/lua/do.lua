@@ -11,7 +11,7 @@ if op == 'create' then
 elseif op == 'hand' then
   return R.hand(a[6], a[7], a[8], n(a[9]))
 elseif op == 'done' then
-  return R.done(a[6], n(a[7]), a[8] == '1', a[9], n(a[10]))
+  return R.done(a[6], n(a[7]), a[8] == '1', a[9], n(a[10]), a[8] == '-')
 elseif op == 'acknowledge' then
   return R.acknowledge(a[6], a[7])
 elseif op == 'cancel' then

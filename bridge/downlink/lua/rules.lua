@@ -70,16 +70,18 @@ local rules = function(P, clock, keep, most, cap)
     end
   end
 
-  -- An attempt has come to nothing, as far as anybody knows.
-  local function back(id, device, d, cause)
+  -- An attempt has come to nothing, as far as anybody knows. One of which no byte left is none of those that a downlink gets.
+  local function back(id, device, d, cause, unsent)
     call('HDEL', key(id), 'lease', 'taken')
-    if d.attempts >= most then
-      finish(id, device, 'FAILED', cause .. '; it was attempt ' .. d.attempts .. ' of ' .. most)
+    if unsent then d.unsent = call('HINCRBY', key(id), 'unsent', 1) end
+    local sent = d.attempts - d.unsent
+    if sent >= most then
+      finish(id, device, 'FAILED', cause .. '; it was attempt ' .. sent .. ' of ' .. most)
     elseif d.expires <= now then
       finish(id, device, 'EXPIRED', cause .. '; its time is over')
     else
       at(id, device, d.expires)
-      tell(id, device, 'EXECUTING', cause)
+      if not unsent or d.cause ~= cause then tell(id, device, 'EXECUTING', cause) end
     end
   end
 
@@ -87,12 +89,13 @@ local rules = function(P, clock, keep, most, cap)
   -- keys that begin like a downlink's: their type must not end the script.
   local function read(id)
     local v = redis.pcall('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order',
-      'tag', 'taken', 'registered', 'pack', 'since')
+      'tag', 'taken', 'registered', 'pack', 'since', 'unsent', 'cause')
     if v.err then return nil end
     local d = {
       device = v[1], state = v[2], channel = v[3], attempts = tonumber(v[4] or ''), lease = tonumber(v[5] or ''),
       expires = tonumber(v[6] or ''), notbefore = tonumber(v[7] or ''), ack = v[8] == '1', order = v[9],
       tag = v[10], taken = v[11] == '1', registered = v[12], pack = v[13], since = tonumber(v[14] or ''),
+      unsent = tonumber(v[15] or '') or 0, cause = v[16],
     }
     if d.device and d.state and d.channel and d.attempts and d.expires and d.notbefore and tonumber(d.order or '') and d.pack and d.since then
       d.open = d.state == 'QUEUED' or d.state == 'EXECUTING'
@@ -175,21 +178,21 @@ local rules = function(P, clock, keep, most, cap)
     if not d or d.tag ~= tag or removed(d) then return {} end
     if d.state == 'SUCCEEDED' or d.taken then return {id, '0', d.pack} end
     if d.state ~= 'EXECUTING' or d.expires <= now then return {} end
-    local attempt = math.min(d.attempts + 1, most)
+    local attempt = math.min(d.attempts + 1, most + d.unsent)
     call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'handed', now)
     at(id, device, now + lease)
     return {id, tostring(attempt), d.pack}
   end
 
-  -- done tells the outcome of an attempt: 1 delivered, 0 not. wait is how many ms the device has to acknowledge, if it is to.
+  -- done tells the outcome of an attempt: ok whether it was delivered, unsent that not even a byte of it left. wait is how many ms the device has to acknowledge, if it is to.
   -- That an earlier attempt was delivered, or that one was whose lease is over, is as good; that it was not means nothing.
   -- Told again, it changes nothing. Returns 0 if it means nothing any more.
-  function R.done(id, attempt, ok, cause, wait)
+  function R.done(id, attempt, ok, cause, wait, unsent)
     local d = read(id)
     if not d or d.state ~= 'EXECUTING' or d.taken or attempt > d.attempts then return 0 end
     if not ok and (not d.lease or d.attempts ~= attempt) then return 0 end
     if not ok then
-      back(id, d.device, d, cause)
+      back(id, d.device, d, cause, unsent)
     elseif d.ack then
       call('HSET', key(id), 'lease', now + wait, 'taken', 1)
       at(id, d.device, now + wait)
@@ -253,9 +256,9 @@ local rules = function(P, clock, keep, most, cap)
     elseif d.lease and d.lease > now then
       at(id, d.device, d.lease)
     elseif d.taken then
-      back(id, d.device, d, 'the device took attempt ' .. d.attempts .. ', and did not acknowledge it in time')
+      back(id, d.device, d, 'the device took attempt ' .. d.attempts - d.unsent .. ', and did not acknowledge it in time')
     elseif d.lease then
-      back(id, d.device, d, 'nobody knows what became of attempt ' .. d.attempts)
+      back(id, d.device, d, 'nobody knows what became of attempt ' .. d.attempts - d.unsent)
     elseif d.expires <= now then
       finish(id, d.device, 'EXPIRED', 'its time is over')
     elseif d.state == 'QUEUED' and d.notbefore <= now then
