@@ -130,9 +130,9 @@ func TestRotation(t *testing.T) {
 		r, ctx := follow(t, testRegistry(t, s)).Registry, t.Context()
 		put(t, r, Device{ID: imei, Secret: secret})
 		const newest = "0123456789012345678901234567890123456789"
-		rotates := func(to string) {
+		rotates := func(to string, force bool) {
 			t.Helper()
-			if _, got, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: to, Window: time.Hour}); err != nil || got != to {
+			if _, got, err := r.Rotate(ctx, imei, AnyRevision, Rotation{Secret: to, Window: time.Hour, Force: force}); err != nil || got != to {
 				t.Fatalf("rotate: %q, %v", got, err)
 			}
 		}
@@ -145,11 +145,11 @@ func TestRotation(t *testing.T) {
 				}
 			}
 		}
-		rotates(newer)
+		rotates(newer, false)
 		slots(map[string]uint8{newer: 1, secret: 2})
-		rotates(newer) // asked again: nothing changes
+		rotates(newer, false) // asked again: nothing changes
 		slots(map[string]uint8{newer: 1, secret: 2})
-		rotates(newest)
+		rotates(newest, true) // the oldest may be in use
 		slots(map[string]uint8{newest: 1, newer: 2, secret: 0})
 		put(t, r, Device{ID: imei, Name: "both are kept"})
 		slots(map[string]uint8{newest: 1, newer: 2})

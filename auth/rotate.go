@@ -11,7 +11,7 @@ import (
 type Rotation struct {
 	Secret string        // the new one; "": one is generated
 	Window time.Duration // how long the old one stays valid
-	Force  bool          // even if the device still uses the older of two secrets, which ends then at once
+	Force  bool          // even if the device may still use the older of two secrets, which ends then at once
 	After  int64         // messages made with the new one, after which the old one ends; 0: no such number
 }
 
@@ -85,15 +85,16 @@ func (r *Registry) Rotate(ctx context.Context, id DeviceID, revision int64, how 
 	return d, how.Secret, nil
 }
 
-// ErrInUse: the device still uses the secret that the change would end.
-var ErrInUse = errors.New("the device still uses the secret from before its last rotation, which would end now")
+// ErrInUse: the change would end a secret that the device may still use: its last message was made with it, or none has
+// come since the newer one was set.
+var ErrInUse = errors.New("the device has sent nothing with the secret of its last rotation, or went back: it may still use the one before, which would end now")
 
 func (r *Registry) rotate(next *held, how Rotation, revision int64) error {
 	now := r.now()
 	rec := &next.rec
 	rec.tidy(now.UnixMilli())
 	if !r.isSecret(next.device.ID, rec.secrets[0], how.Secret) {
-		if len(rec.secrets[1].form) > 0 && rec.matched == '2' && !how.Force {
+		if len(rec.secrets[1].form) > 0 && rec.matched != '1' && !how.Force {
 			return ErrInUse
 		}
 		rec.matched = '0'

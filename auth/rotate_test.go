@@ -236,6 +236,9 @@ func TestRotationOfASecretInUse(t *testing.T) {
 		if err := rotate(newer, false); err != nil {
 			t.Fatal(err)
 		}
+		if err := rotate(third, false); !errors.Is(err, ErrInUse) {
+			t.Errorf("a third secret, when the device has slept since the second came: %v", err)
+		}
 		if _, err := r.VerifyToken(ctx, imei, body, Token(body, secret)); err != nil {
 			t.Fatal(err)
 		}

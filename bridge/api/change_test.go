@@ -221,7 +221,8 @@ func TestSecretsAreRotatedAndRevoked(t *testing.T) {
 		}
 		given := strings.Repeat("xY7", 11)
 		d = Device{}
-		got = a.want(201, adminKey, "POST", path1+"/secrets", `{"secret":"`+given+`"}`, &d)
+		a.expect(a.call(adminKey, "POST", path1+"/secrets", `{"secret":"`+given+`"}`), 409, "may still use", "force")
+		got = a.want(201, adminKey, "POST", path1+"/secrets", `{"secret":"`+given+`","force":true}`, &d)
 		if contains(got.body, given) || d.Rotation == nil || d.Rotation.EndsAt.Sub(d.Rotation.Since).Hours() < 167 {
 			t.Errorf("%s", got.body)
 		}

@@ -250,7 +250,7 @@ func TestExplainRotatedSecrets(t *testing.T) {
 	}
 	rotate := func(secret string, window time.Duration) {
 		t.Helper()
-		if _, _, err := a.registry.Rotate(t.Context(), imei1, auth.AnyRevision, auth.Rotation{Secret: secret, Window: window}); err != nil {
+		if _, _, err := a.registry.Rotate(t.Context(), imei1, auth.AnyRevision, auth.Rotation{Secret: secret, Window: window, Force: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -35,7 +35,7 @@ func (a *API) problem(ctx context.Context, err error) error {
 	case errors.Is(err, auth.ErrConflict):
 		return unavailable(err.Error() + ": others change it all the time: try again")
 	case errors.Is(err, auth.ErrInUse):
-		return huma.Error409Conflict(auth.ErrInUse.Error() + ": see force")
+		return huma.Error409Conflict(auth.ErrInUse.Error() + ": revoke the newer one to go back to it, or see force")
 	case errors.Is(err, auth.ErrInvalid):
 		return huma.Error422UnprocessableEntity(err.Error())
 	case errors.Is(err, downlink.ErrInvalid):

@@ -16,7 +16,7 @@ type RotationInput struct {
 	Secret string `json:"secret,omitempty" pattern:"^[0-9a-zA-Z]{30,100}$" doc:"The new secret; without one, one is made and returned this once"`
 	Window string `json:"window,omitempty" default:"168h" maxLength:"40" example:"168h" doc:"How long the secret so far stays valid beside it; 0s: it ends at once"`
 	After  int64  `json:"after,omitempty" minimum:"0" maximum:"1000000000" doc:"Messages made with the new secret after which the one before it ends (0: no such number), if the window is not over first"`
-	Force  bool   `json:"force,omitempty" doc:"Rotate even if the device still uses the secret from before the last rotation, which ends then at once"`
+	Force  bool   `json:"force,omitempty" doc:"Rotate even if the device may still use the secret from before the last rotation, which ends then at once"`
 }
 
 func (a *API) addSecrets() {
@@ -26,7 +26,7 @@ func (a *API) addSecrets() {
 	register(a, huma.Operation{
 		OperationID: "rotate-secret", Method: http.MethodPost, Path: "/v1/devices/{id}/secrets", Summary: "Give a device a new secret",
 		Description: "Both secrets are valid until the window is over, or the device has sent so many messages with the new one. " +
-			"A third, older one ends at once: 409 while the device still uses that, unless force is set. The device's lastSecret says which it uses.",
+			"A third, older one ends at once: 409 until the device has sent with the second, unless force is set. The device's lastSecret says which it uses.",
 		Tags: tags, DefaultStatus: http.StatusCreated, Errors: rotation,
 	}, write, a.rotateSecret)
 	register(a, huma.Operation{

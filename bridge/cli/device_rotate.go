@@ -17,7 +17,7 @@ type DeviceRotate struct {
 	Secret string        `secret:"" placeholder:"SECRET" help:"New shared secret, 30 to 100 letters and digits; - reads it from standard input. Without one a secret is made and shown once."`
 	Window time.Duration `default:"168h" help:"How long the old secret stays valid. 0s: it ends at once."`
 	After  int64         `default:"0" placeholder:"N" help:"Messages with the new secret after which the old one ends, if the window is not over first. 0: no such number."`
-	Force  bool          `help:"Rotate even if the device still uses the secret from before the last rotation, which ends then at once."`
+	Force  bool          `help:"Rotate even if the device may still use the secret from before the last rotation, which ends then at once."`
 }
 
 // Help is the longer text of --help.
