@@ -34,7 +34,8 @@
 -- an answer is the stream id, "+<id>" if stored although a repeat, "=" for a
 -- repeat, "~" for a pack that is too old, "-" for a heartbeat. For each uplink
 -- that takes a downlink along a line follows: its number, the downlink's id, the
--- attempt and the pack. A batch sent again gets the reply of the first time; one
+-- attempt and the pack; or for one whose downlink's keys are damaged its number,
+-- '-', '!' and what is wrong. A batch sent again gets the reply of the first time; one
 -- that a later batch has overtaken gets "stale".
 --
 -- The rules of downlinks stand before this script.
@@ -154,6 +155,13 @@ end
 if ARGV[6] ~= '0' then call('XTRIM', stream, 'MAXLEN', '~', ARGV[6]) end
 local reply = table.concat(answers, ' ')
 
+-- The rules, made where they are needed, once for all that have one clock.
+local made, clock
+local function rulesAt(text)
+  if clock ~= text then made, clock = rules(ARGV[7], text, tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])), text end
+  return made
+end
+
 -- A contact over HTTP takes along what waits for it; a repeat what the first one got, and never anything else.
 local function take(i, waits)
   local a, answer = head + (i - 1) * per, answers[i + 1]
@@ -161,7 +169,7 @@ local function take(i, waits)
   local again, http = answer == '=' or sub(answer, 1, 1) == '+', ARGV[a + 2] == 'http'
   if again then ack = '' end -- what it acknowledges was told the first time
   if answer == '~' or ack == '' and not (http and (waits or again)) then return end
-  local R = rules(ARGV[7], ARGV[13] == '' and '' or ARGV[a + 3], tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]))
+  local R = rulesAt(ARGV[13] == '' and '' or ARGV[a + 3])
   if ack ~= '' then R.acknowledge(ack, device) end
   if not http then return end
   local got

