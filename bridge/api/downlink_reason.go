@@ -88,7 +88,7 @@ func reasonOf(d *downlink.Downlink, p *Presence) string {
 		return "waits for its turn"
 	case d.State == downlink.Queued:
 		return "waits until " + instant(d.NotBefore)
-	case d.AwaitsDevice():
+	case d.Taken:
 		return "waits until " + instant(d.LeaseEnds) + " for the device to acknowledge it; then it is handed over again"
 	case !waitsForContact(d):
 		return fmt.Sprintf("attempt %d under way over %s since %s, its outcome awaited until %s",

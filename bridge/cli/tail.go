@@ -32,7 +32,8 @@ type Tail struct {
 func (Tail) Help() string {
 	return `It goes on where it was when the bridge comes back, until it is interrupted.
 Of one device it shows each step of its messages, too: bytes in, verdict, pack,
-stream id, topics and how many subscribers were given it.
+stream id, topics and how many subscribers were given it; and its connections
+and downlinks.
 Examples:
 
   m2mbridge tail --device IMEI:356726104408422

@@ -241,7 +241,7 @@ func (r *reader) one(ctx context.Context, key string, e *redis.XMessage) error {
 	}
 	d.By = "command " + e.ID
 	if d.Key == "" { // carried out again after a crash it makes no second downlink
-		d.Key = "command " + key + " " + e.ID
+		d.Once = "command " + key + " " + e.ID
 	}
 	_, _, err = r.c.cfg.Create(ctx, d)
 	switch {

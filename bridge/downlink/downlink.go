@@ -11,7 +11,6 @@ package downlink
 import (
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
 	"m2mbridge/auth"
@@ -66,14 +65,7 @@ type Downlink struct {
 	Via       Channel   // of the last attempt
 	HandedAt  time.Time // when the last attempt began; zero: there was none
 	LeaseEnds time.Time // until when the outcome of the attempt under way is awaited; zero: there is none
-}
-
-// awaitsDevice is how the rules say that the device has it, and is to acknowledge it.
-const awaitsDevice = "; it waits for the device to acknowledge"
-
-// AwaitsDevice reports whether it was delivered, and only the device's acknowledgement is missing.
-func (d *Downlink) AwaitsDevice() bool {
-	return d.State == Executing && d.Ack && !d.LeaseEnds.IsZero() && strings.HasSuffix(d.Cause, awaitsDevice)
+	Taken     bool      // it was delivered, and only the device's acknowledgement is missing
 }
 
 // Draft is a downlink to be created. Pack, Device and Channel are needed.
@@ -86,7 +78,8 @@ type Draft struct {
 	TTL       time.Duration // 0: Config.TTL
 	NotBefore time.Time     // zero: at once
 	Priority  int           // 0 to 9; see DefaultPriority
-	Key       string        // a repeated one of the same app makes no second downlink; "" none
+	Key       string        // a repeated one of the same app for the device makes no second downlink; "" none
+	Once      string        // as Key where there is none, and shown to nobody: of one who may create it again after a crash
 	Ack       bool
 }
 

@@ -104,6 +104,18 @@ func (b *bench) looked() {
 	}
 }
 
+// lookedAtLast does so as soon as Redis is back.
+func (b *bench) lookedAtLast() {
+	b.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; {
+		if err := b.Look(b.t.Context()); err == nil {
+			return
+		} else if time.Now().After(end) {
+			b.t.Fatal(err)
+		}
+	}
+}
+
 func TestOneAtATimeInOrder(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b := newBench(t, s)
@@ -160,7 +172,9 @@ func TestChannels(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b := newBench(t, s)
 		d := b.create(draft(1, func(d *Draft) { d.Channel = MQTT }))
-		open := func() int64 { return s.Client().Exists(t.Context(), HTTPKey(auth.Keyspace{}, 0, imei)).Val() }
+		open := func() int64 {
+			return s.Client().Exists(t.Context(), string(AppendHTTPKey(nil, auth.Keyspace{}, 0, imei))).Val()
+		}
 		b.hand(HTTP, "")
 		if open() != 0 {
 			t.Error("a contact over HTTP is to take what goes over MQTT")
@@ -361,7 +375,7 @@ func TestAcknowledge(t *testing.T) {
 		b.done(h, true)
 		if is := b.is(d.ID, Executing); !strings.Contains(is.Cause, "waits for the device") {
 			t.Errorf("cause %s", is.Cause)
-		} else if !is.AwaitsDevice() {
+		} else if !is.Taken {
 			t.Errorf("it does not await the device: %+v", is)
 		}
 		says(other, false)
@@ -372,11 +386,11 @@ func TestAcknowledge(t *testing.T) {
 		b.done(b.hand(HTTP, d.ID), true)
 		b.clock.pass(11 * time.Minute)
 		b.looked()
-		if is := b.is(d.ID, Executing); is.AwaitsDevice() {
+		if is := b.is(d.ID, Executing); is.Taken {
 			t.Errorf("it awaits the device: %+v", is)
 		}
 		h = b.hand(MQTT, d.ID)
-		if is := b.is(d.ID, Executing); is.AwaitsDevice() {
+		if is := b.is(d.ID, Executing); is.Taken {
 			t.Errorf("it awaits the device before it has it: %+v", is)
 		}
 		if err := b.Cancel(t.Context(), d.ID, "test"); !errors.Is(err, ErrHanded) {
@@ -445,6 +459,28 @@ func TestRepeatedContact(t *testing.T) {
 	})
 }
 
+// That a device is gone is not forgotten because Redis was away when it was told.
+func TestRemovalThatRedisWasNotTold(t *testing.T) {
+	s := redistest.Start(t, redistest.AppendOnly())
+	b := newBench(t, s)
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := b.create(draft(1))
+	if err := registry.DeleteDevice(t.Context(), imei, auth.AnyRevision); err != nil {
+		t.Fatal(err)
+	}
+	b.OnChange(auth.Change{Kind: auth.ChangeDevice, Device: imei})
+	s.Kill()
+	if err := b.Look(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("look without redis: %v", err)
+	}
+	s.Restart()
+	b.lookedAtLast()
+	b.is(d.ID, Cancelled)
+}
+
 func TestOutcomeThatRedisWasNotTold(t *testing.T) {
 	s := redistest.Start(t, redistest.AppendOnly())
 	b := newBench(t, s)
@@ -459,13 +495,7 @@ func TestOutcomeThatRedisWasNotTold(t *testing.T) {
 	}
 	s.Restart()
 	b.clock.pass(time.Minute) // longer than its lease
-	for end := time.Now().Add(10 * time.Second); ; {
-		if err := b.Look(t.Context()); err == nil {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
+	b.lookedAtLast()
 	b.is(d.ID, Succeeded)
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"time"
 
 	"m2mbridge/auth"
 	"m2mbridge/senml"
@@ -117,6 +116,3 @@ func (s *Service) Drop(ctx context.Context, device auth.DeviceID) (int, error) {
 	}
 	return reply.Int()
 }
-
-// LeaseFor is how long an attempt's outcome is awaited.
-func (s *Service) LeaseFor() time.Duration { return s.cfg.Lease }

@@ -34,12 +34,7 @@ func dueKey(k auth.Keyspace, p int) string { return k.Key(p, "due:downlink") }
 
 func downlinkKey(k auth.Keyspace, p int, id string) string { return k.Key(p, "downlink:"+id) }
 
-// HTTPKey exists while a device has a downlink that its next contact over HTTP may take.
-func HTTPKey(k auth.Keyspace, p int, id auth.DeviceID) string {
-	return k.Key(p, "downlink:http:"+string(id))
-}
-
-// AppendHTTPKey writes HTTPKey.
+// AppendHTTPKey writes the key that exists while a device has a downlink that its next contact over HTTP may take.
 func AppendHTTPKey(b []byte, k auth.Keyspace, p int, id auth.DeviceID) []byte {
 	return append(append(b, k.Key(p, "downlink:http:")...), id...)
 }
@@ -131,7 +126,7 @@ func downlinkOf(id string, f map[string]string) (Downlink, error) {
 		ID: id, Device: auth.DeviceID(f["device"]), Channel: Channel(f["channel"]), State: State(f["state"]), Cause: f["cause"],
 		Pack: []byte(f["pack"]), App: f["app"], Key: f["key"], Priority: int(n("priority")), Ack: f["ack"] == "1",
 		CreatedAt: at("created"), NotBefore: at("notbefore"), ExpiresAt: at("expires"), Since: at("since"),
-		Attempts: int(n("attempts") - n("unsent")), Via: Channel(f["via"]), HandedAt: at("handed"), LeaseEnds: at("lease"),
+		Attempts: int(n("attempts") - n("unsent")), Via: Channel(f["via"]), HandedAt: at("handed"), LeaseEnds: at("lease"), Taken: f["taken"] == "1",
 	}
 	if d.Device == "" || d.State == "" || len(d.Pack) == 0 {
 		return d, fmt.Errorf("%w: downlink %s is damaged", ErrUnavailable, id)

@@ -36,6 +36,15 @@ func (s *Service) OnChange(c auth.Change) {
 	s.nudge()
 }
 
+// again has them taken once more.
+func (r *removals) again(ids []auth.DeviceID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		r.changed[id] = struct{}{}
+	}
+}
+
 // take gives up to so many.
 func (r *removals) take(most int) (ids []auth.DeviceID) {
 	r.mu.Lock()
@@ -59,10 +68,12 @@ func (s *Service) dropRemoved(ctx context.Context) error {
 		}
 		gone, err := s.gone(ctx, ids)
 		if err != nil {
+			s.removals.again(ids)
 			return err
 		}
-		for _, id := range gone {
+		for i, id := range gone {
 			if _, err := s.Drop(ctx, id); err != nil {
+				s.removals.again(gone[i:])
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package downlink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -61,14 +62,14 @@ type Service struct {
 
 // New makes a Service; it asks nothing of Redis yet.
 func New(c Config) *Service {
-	setDefault(&c.TTL, 48*time.Hour)
-	setDefault(&c.Keep, 7*24*time.Hour)
-	setDefault(&c.Lease, 30*time.Second)
-	setDefault(&c.AckWait, 10*time.Minute)
-	setDefault(&c.Attempts, 10)
-	setDefault(&c.Room, 1000)
-	setDefault(&c.MaxPack, 4096)
-	setDefault(&c.Deadline, time.Second)
+	c.TTL = cmp.Or(c.TTL, 48*time.Hour)
+	c.Keep = cmp.Or(c.Keep, 7*24*time.Hour)
+	c.Lease = cmp.Or(c.Lease, 30*time.Second)
+	c.AckWait = cmp.Or(c.AckWait, 10*time.Minute)
+	c.Attempts = cmp.Or(c.Attempts, 10)
+	c.Room = cmp.Or(c.Room, 1000)
+	c.MaxPack = cmp.Or(c.MaxPack, 4096)
+	c.Deadline = cmp.Or(c.Deadline, time.Second)
 	s := &Service{cfg: c, now: c.Now, log: c.Log, script: redis.NewScript(Rules() + doSource), nudges: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
@@ -83,13 +84,6 @@ func New(c Config) *Service {
 	return s
 }
 
-func setDefault[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
-}
-
 const (
 	maxTTL       = 366 * 24 * time.Hour
 	ackRoom      = 64  // bytes of a pack for the id, where it is to be acknowledged
@@ -101,7 +95,7 @@ const (
 // ErrFull, ErrOther, ErrUnavailable.
 func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh bool, err error) {
 	now := s.now()
-	setDefault(&d.TTL, s.cfg.TTL)
+	d.TTL = cmp.Or(d.TTL, s.cfg.TTL)
 	pack, err := s.check(&d, now)
 	if err != nil {
 		return Downlink{}, false, err
@@ -111,8 +105,8 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 		notBefore = d.NotBefore.UnixMilli()
 	}
 	p, once := s.cfg.Keys.Partition(d.Device), ""
-	if d.Key != "" {
-		once = onceKey(s.cfg.Keys, p, d.App, d.Device, d.Key)
+	if key := cmp.Or(d.Key, d.Once); key != "" {
+		once = onceKey(s.cfg.Keys, p, d.App, d.Device, key)
 	}
 	id, print := newID(p, now), d.print(pack)
 	if d.Ack {

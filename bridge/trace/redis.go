@@ -11,8 +11,8 @@ import (
 	"m2mbridge/auth"
 )
 
-// key is the stream of a device's steps, there while somebody follows it. Its
-// entries have one field, a step in JSON.
+// key is the stream of a device's steps, there while somebody looks at it, and
+// streamFor longer. Its entries have one field, a step in JSON.
 func key(ks auth.Keyspace, id auth.DeviceID) string {
 	return ks.Key(ks.Partition(id), "trace:"+string(id))
 }

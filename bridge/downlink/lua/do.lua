@@ -3,7 +3,7 @@
 -- KEYS[1]  m2m:{p}:due:downlink; the others of the partition begin alike
 -- ARGV[1]  the time, Unix ms, '' for that of this Redis · 2 ms for which one is kept that has ended · 3 attempts that one gets · 4 length of the events
 --          stream · 5 which change · 6… its arguments, as the rules have them
--- Returns  what the rule returns
+-- Returns  what the rule returns, of look 1
 local R = rules(string.sub(KEYS[1], 1, -13), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 local op, a, n = ARGV[5], ARGV, tonumber
 if op == 'create' then
@@ -19,5 +19,5 @@ elseif op == 'cancel' then
 elseif op == 'drop' then
   return R.drop(a[6])
 end
-for i = 6, #a, 2 do R.lookAt(a[i], a[i + 1]) end
-return (#a - 5) / 2
+R.lookAt(a[6], a[7])
+return 1

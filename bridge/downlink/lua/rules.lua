@@ -12,6 +12,7 @@
 --   downlink:http:<device>     the same, where a contact over HTTP may take it
 --   downlink:last:<device>     "<tag> <id>" of the last one that went out over HTTP
 --   downlink:n                 how many were ever created
+--   downlink:once:<app>:<device>:<key>  the id that an idempotency key made, while that is kept
 --   due:downlink               ids by when they are next to be looked at: every downlink is in it, once; its rules are those
 --   due:downlink:data          of bridge/due, which stand where it says so below. The data is the device
 local rules = function(P, clock, keep, most, cap)
@@ -26,8 +27,7 @@ local rules = function(P, clock, keep, most, cap)
 
   -- at has a downlink looked at then, whatever was meant before.
   local function at(id, device, ms)
-    local when = string.format('%.0f', ms)
-    if not due.move(set, data, now, id, when, device) then due.add(set, data, now, id, when, device) end
+    due.put(set, data, now, id, string.format('%.0f', ms), device)
   end
   R.at = at
 

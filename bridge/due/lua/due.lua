@@ -41,7 +41,8 @@ do
         if kind then call('PUBLISH', 'm2m:' .. kind, partition .. ' ' .. whole(math.max(ms - now, 0))) end
     end
 
-    local function change(set, data, now, id, at, value)
+    -- put sets when an entry is due, whoever has claimed it, and makes it where there is none.
+    function due.put(set, data, now, id, at, value)
         if value then call('HSET', data, id, value) end
         place(set, now, id, at)
         return true
@@ -68,7 +69,7 @@ do
     -- add makes an entry; false when there is one of that id, which stays as it is.
     function due.add(set, data, now, id, at, value)
         if call('ZSCORE', set, id) then return false end
-        return change(set, data, now, id, at, value)
+        return due.put(set, data, now, id, at, value)
     end
 
     -- cancel removes an entry, whoever has claimed it; false when there is none.
@@ -81,7 +82,7 @@ do
     -- move sets another time, whoever has claimed the entry; false when there is none.
     function due.move(set, data, now, id, at, value)
         if not call('ZSCORE', set, id) then return false end
-        return change(set, data, now, id, at, value)
+        return due.put(set, data, now, id, at, value)
     end
 
     -- held tells whether a lease is the entry's present one, expired or not.
@@ -97,7 +98,7 @@ do
             remove(set, data, id)
             return true
         end
-        return change(set, data, now, id, at, value)
+        return due.put(set, data, now, id, at, value)
     end
 
     -- claim leases up to n entries (at most 1000) that are due, those first that were so first. Gives the lease, their
