@@ -52,6 +52,7 @@ var house = []struct {
 	{"bridge/script", nil},
 	{"bridge/store", nil},
 	{"broker", []string{"auth"}},
+	{"sms", nil},
 	{"auth/redistest", nil}, // a redis-server for tests
 	{"auth", nil},
 	{"senml", nil},
