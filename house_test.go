@@ -40,6 +40,7 @@ var house = []struct {
 	{"bridge/fanout", []string{"bridge/presence", "bridge/stream", "bridge/uplink", "broker", "auth"}},
 	{"bridge/latest", []string{"bridge/script", "bridge/stream", "bridge/uplink", "auth", "senml"}},
 	{"bridge/commands", []string{"bridge/downlink", "auth"}},
+	{"bridge/texter", []string{"bridge/downlink", "bridge/due", "auth", "sms"}},
 	{"bridge/courier", []string{"bridge/downlink", "bridge/stream", "broker", "auth"}},
 	{"bridge/presence", []string{"bridge/script", "bridge/stream", "bridge/uplink", "broker", "auth"}},
 	{"bridge/stream", []string{"auth"}},

@@ -143,6 +143,8 @@ func thing(key, rest string) []any {
 		return nil
 	case !deep:
 		return []any{"downlink", rest}
+	case kind == "steps":
+		return []any{"steps", name}
 	case kind == "once":
 		return []any{"once", key}
 	}

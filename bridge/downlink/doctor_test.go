@@ -45,14 +45,14 @@ func TestDoctor(t *testing.T) {
 			c.Set(t.Context(), p+"downlink:current:"+string(imei), "0-strange", 0)
 		}, 0},
 		{"current gone", "not current", func(c redis.Pipeliner, ids []string) { c.Del(t.Context(), p+"downlink:current:"+string(imei)) }, 0},
-		{"http gone", "http is not as current", func(c redis.Pipeliner, ids []string) { c.Del(t.Context(), p+"downlink:http:"+string(imei)) }, 0},
-		{"http alone", "http is not as current", func(c redis.Pipeliner, ids []string) {
-			c.Set(t.Context(), p+"downlink:http:"+string(other), ids[0], 0)
+		{"contact gone", "contact is not as current", func(c redis.Pipeliner, ids []string) { c.Del(t.Context(), p+"downlink:contact:"+string(imei)) }, 0},
+		{"http alone", "contact is not as current", func(c redis.Pipeliner, ids []string) {
+			c.Set(t.Context(), p+"downlink:contact:"+string(other), ids[0], 0)
 		}, 0},
 		{"two executing", "EXECUTING beside", func(c redis.Pipeliner, ids []string) { c.HSet(t.Context(), p+"downlink:"+ids[1], "state", "EXECUTING") }, 0},
 		{"none executing", "its queue waits", func(c redis.Pipeliner, ids []string) {
 			c.HSet(t.Context(), p+"downlink:"+ids[0], "state", "QUEUED")
-			c.Del(t.Context(), p+"downlink:current:"+string(imei), p+"downlink:http:"+string(imei))
+			c.Del(t.Context(), p+"downlink:current:"+string(imei), p+"downlink:contact:"+string(imei))
 		}, 0},
 		{"last of none", "last is of no", func(c redis.Pipeliner, ids []string) {
 			c.Set(t.Context(), p+"downlink:last:"+string(imei), "tag 0-strange", 0)

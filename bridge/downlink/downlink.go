@@ -49,12 +49,15 @@ type Downlink struct {
 	Device   auth.DeviceID
 	Channel  Channel
 	State    State
-	Cause    string // why it is in this state
-	Pack     json.RawMessage
-	App      string // who created it; "" an integration on Redis
-	Key      string // idempotency key, among those of the app for the device; "" none
-	Priority int    // 0 to 9, the highest first
-	Ack      bool   // delivered is what the device acknowledges itself
+	Cause    string          // why it is in this state
+	Pack     json.RawMessage // or, of channel sms
+	Text     string          // characters; or
+	Data     []byte          // octets
+	App      string          // who created it; "" an integration on Redis
+	Key      string          // idempotency key, among those of the app for the device; "" none
+	Priority int             // 0 to 9, the highest first
+	Wake     bool            // the device is to be woken up by SMS
+	Ack      bool            // delivered is what the device acknowledges itself
 
 	CreatedAt time.Time
 	NotBefore time.Time // zero: at once
@@ -65,14 +68,26 @@ type Downlink struct {
 	Via       Channel   // of the last attempt
 	HandedAt  time.Time // when the last attempt began; zero: there was none
 	LeaseEnds time.Time // until when the outcome of the attempt under way is awaited; zero: there is none
+	SMS       *SMSState // of the attempts by SMS, its own or those that wake the device up; nil: none is begun yet
 	Taken     bool      // it was delivered, and only the device's acknowledgement is missing
 }
 
-// Draft is a downlink to be created. Pack, Device and Channel are needed.
+// SMSState is how it stands with the attempts by SMS.
+type SMSState struct {
+	State    string    // due, submitting, accepted, refused, undelivered, unknown, taken or over: lua/sms.lua says what they mean
+	Attempts int       // those of which not a byte left aside
+	First    time.Time // when the first attempt was made; zero: none was
+	Next     time.Time // when the next one is due; zero: none is, or it is not asked for (see Timeline)
+	Limit    time.Time // when the schedule's time is over; zero: as First
+}
+
+// Draft is a downlink to be created. Device, Channel and one of Pack, Text and Data are needed.
 type Draft struct {
 	Device    auth.DeviceID
 	Channel   Channel
 	Pack      json.RawMessage
+	Text      string // of an SMS
+	Data      []byte // of an SMS
 	App       string
 	By        string        // who creates it, in words; "": its app
 	TTL       time.Duration // 0: Config.TTL
@@ -81,6 +96,9 @@ type Draft struct {
 	Key       string        // a repeated one of the same app for the device makes no second downlink; "" none
 	Once      string        // as Key where there is none, and shown to nobody: of one who may create it again after a crash
 	Ack       bool
+	Wake      bool // by SMS, while it waits for a contact
+
+	ownTTL bool // TTL was given
 }
 
 // DefaultPriority is in the middle.
@@ -91,6 +109,7 @@ var (
 	ErrInvalid     = errors.New("invalid downlink")
 	ErrUnknown     = errors.New("no such downlink")
 	ErrDevice      = errors.New("no such device")
+	ErrNoSMS       = errors.New("the device cannot be reached by SMS")
 	ErrFull        = errors.New("as many downlinks wait for the device as may")
 	ErrOther       = errors.New("the idempotency key is of another downlink")
 	ErrHanded      = errors.New("it is EXECUTING and being handed over: whether it arrives is not known yet")

@@ -173,7 +173,7 @@ func TestChannels(t *testing.T) {
 		b := newBench(t, s)
 		d := b.create(draft(1, func(d *Draft) { d.Channel = MQTT }))
 		open := func() int64 {
-			return s.Client().Exists(t.Context(), string(AppendHTTPKey(nil, auth.Keyspace{}, 0, imei))).Val()
+			return s.Client().Exists(t.Context(), string(AppendContactKey(nil, auth.Keyspace{}, 0, imei))).Val()
 		}
 		b.hand(HTTP, "")
 		if open() != 0 {

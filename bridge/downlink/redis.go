@@ -20,8 +20,11 @@ var rulesSource string
 // Rules are the rules of downlinks in Lua, for a script of another package that changes downlinks too: they make a local
 // function rules(prefix, clock, keep, most, cap), and cost nothing until that is called.
 func Rules() string {
-	return strings.Replace(rulesSource, "--[[the rules of bridge/due]]", due.Rules(), 1)
+	return strings.NewReplacer("--[[the rules of bridge/due]]", due.Rules(), "--[[the rules of SMS]]", smsSource).Replace(rulesSource)
 }
+
+//go:embed lua/sms.lua
+var smsSource string
 
 //go:embed lua/do.lua
 var doSource string
@@ -34,9 +37,10 @@ func dueKey(k auth.Keyspace, p int) string { return k.Key(p, "due:downlink") }
 
 func downlinkKey(k auth.Keyspace, p int, id string) string { return k.Key(p, "downlink:"+id) }
 
-// AppendHTTPKey writes the key that exists while a device has a downlink that its next contact over HTTP may take.
-func AppendHTTPKey(b []byte, k auth.Keyspace, p int, id auth.DeviceID) []byte {
-	return append(append(b, k.Key(p, "downlink:http:")...), id...)
+// AppendContactKey writes the key that exists while a device has a downlink that its next contact over HTTP
+// may take, or that it is to be woken up for.
+func AppendContactKey(b []byte, k auth.Keyspace, p int, id auth.DeviceID) []byte {
+	return append(append(b, k.Key(p, "downlink:contact:")...), id...)
 }
 
 // Terms are what a script of another package passes to the rules: the prefix of a partition's keys, and as numbers ms for an
@@ -104,7 +108,20 @@ func (d *Draft) fields(pack []byte) []any {
 	if d.Ack {
 		ack = "1"
 	}
-	return []any{"channel", string(d.Channel), "pack", pack, "app", d.App, "key", d.Key, "ack", ack}
+	f := []any{"channel", string(d.Channel), "pack", pack, "app", d.App, "key", d.Key, "ack", ack}
+	switch {
+	case d.Text != "":
+		f = append(f, "text", d.Text)
+	case len(d.Data) > 0:
+		f = append(f, "data", d.Data)
+	}
+	if d.Wake {
+		f = append(f, "wake", "1")
+	}
+	if d.ownTTL {
+		f = append(f, "ttl", "1")
+	}
+	return f
 }
 
 // lastMilli is the end of the year 9999, the last one that RFC 3339 can write, in Unix ms.
@@ -128,7 +145,14 @@ func downlinkOf(id string, f map[string]string) (Downlink, error) {
 		CreatedAt: at("created"), NotBefore: at("notbefore"), ExpiresAt: at("expires"), Since: at("since"),
 		Attempts: int(n("attempts") - n("unsent")), Via: Channel(f["via"]), HandedAt: at("handed"), LeaseEnds: at("lease"), Taken: f["taken"] == "1",
 	}
-	if d.Device == "" || d.State == "" || len(d.Pack) == 0 {
+	d.Text, d.Data, d.Wake = f["text"], []byte(f["data"]), f["wake"] == "1"
+	if f["sms"] != "" {
+		d.SMS = &SMSState{State: f["sms"], Attempts: int(n("tries")), First: at("first"), Limit: at("limit")}
+	}
+	if d.Channel == SMS {
+		d.Attempts = int(n("tries"))
+	}
+	if d.Device == "" || d.State == "" || len(d.Pack) == 0 && d.Text == "" && len(d.Data) == 0 {
 		return d, fmt.Errorf("%w: downlink %s is damaged", ErrUnavailable, id)
 	}
 	return d, nil

@@ -33,6 +33,11 @@ type Config struct {
 	Attempts int           // that a downlink gets; 10
 	Room     int           // downlinks of a device that have not ended; 1000
 	MaxPack  int           // bytes of a pack; 4096, which is what devices' buffers hold at most
+
+	// SMS checks what an SMS is to hold, one of text and data, and gives of how many parts it is. Nil: no SMS are sent.
+	SMS      func(text string, data []byte) (parts int, err error)
+	Schedule string // of the attempts by SMS: their offsets and behind ";" the limit, in ms
+
 	Deadline time.Duration // of one change; 1 s
 
 	// Note is told in words what happens to a device's downlinks through this Service; it must not block. Nil: nobody is told.
@@ -95,7 +100,7 @@ const (
 // ErrFull, ErrOther, ErrUnavailable.
 func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh bool, err error) {
 	now := s.now()
-	d.TTL = cmp.Or(d.TTL, s.cfg.TTL)
+	d.ownTTL, d.TTL = d.TTL != 0, cmp.Or(d.TTL, s.cfg.TTL)
 	pack, err := s.check(&d, now)
 	if err != nil {
 		return Downlink{}, false, err
@@ -113,7 +118,7 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 		pack = withID(pack, id)
 	}
 	args := append([]any{
-		id, string(d.Device), s.cfg.Room, once, d.TTL.Milliseconds(), notBefore, d.Priority, print, "created by " + d.by(),
+		id, string(d.Device), s.cfg.Room, once, d.TTL.Milliseconds(), notBefore, d.Priority, print, "created by " + d.by(), flag(d.Channel == SMS || d.Wake),
 	}, d.fields(pack)...)
 	reply, err := s.do(ctx, p, "create", args...)
 	if err != nil {
@@ -124,7 +129,7 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 		return Downlink{}, false, fmt.Errorf("%w: create: %w", ErrUnavailable, err)
 	}
 	if words[0] == "" {
-		return Downlink{}, false, map[string]error{"unknown": ErrDevice, "full": ErrFull, "other": ErrOther}[words[1]]
+		return Downlink{}, false, cmp.Or(refusals[words[1]], fmt.Errorf("%w: create: %q", ErrUnavailable, words[1]))
 	}
 	if words[1] == "1" {
 		s.cfg.Note(d.Device, words[0]+" created, channel "+string(d.Channel))
@@ -133,15 +138,28 @@ func (s *Service) Create(ctx context.Context, d Draft) (made Downlink, fresh boo
 	return made, words[1] == "1", err
 }
 
+// refusals are the script's words for what it does not create.
+var refusals = map[string]error{
+	"unknown": ErrDevice, "full": ErrFull, "other": ErrOther,
+	"barred":     fmt.Errorf("%w: its SIM is registered as one that SMS do not reach (sms: false)", ErrNoSMS),
+	"numberless": fmt.Errorf("%w: it is registered without an msisdn", ErrNoSMS),
+	"unreadable": fmt.Errorf("%w: its registration cannot be read", ErrNoSMS),
+}
+
+func flag(set bool) string {
+	if set {
+		return "1"
+	}
+	return "0"
+}
+
 // check brings a draft into its canonical form, or says which rule it breaks; it gives the pack as it is kept.
 func (s *Service) check(d *Draft, now time.Time) ([]byte, error) {
 	bad := func(format string, args ...any) ([]byte, error) {
 		return nil, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 	}
 	switch {
-	case d.Channel == SMS:
-		return bad("channel: sms is not available")
-	case d.Channel != HTTP && d.Channel != MQTT && d.Channel != Any:
+	case d.Channel != HTTP && d.Channel != MQTT && d.Channel != SMS && d.Channel != Any:
 		return bad("channel %.20q: want http, mqtt, sms or any", string(d.Channel))
 	case d.TTL < time.Second || d.TTL > maxTTL:
 		return bad("ttl: want 1s to %s", maxTTL)
@@ -156,7 +174,17 @@ func (s *Service) check(d *Draft, now time.Time) ([]byte, error) {
 	case !d.NotBefore.IsZero() && !d.NotBefore.Before(now.Add(d.TTL)):
 		return bad("notBefore: it is not before the ttl is over")
 	}
-	return s.checkPack(d)
+	if err := s.checkSMS(d); err != nil {
+		return nil, err
+	}
+	if d.Text != "" || len(d.Data) > 0 {
+		return nil, nil
+	}
+	pack, err := s.checkPack(d)
+	if err == nil && d.Channel == SMS {
+		err = s.checkParts(string(pack), nil, "pack")
+	}
+	return pack, err
 }
 
 // checkPack reads the pack and writes it as devices can read it, with the canonical base name, which the edge that hands it
@@ -207,7 +235,11 @@ func (d *Draft) by() string {
 
 // print tells one downlink from another under the same idempotency key.
 func (d *Draft) print(pack []byte) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%v\n%s", d.Device, d.Channel, d.Priority, d.Ack, pack))
+	text := fmt.Appendf(nil, "%s\n%s\n%d\n%v\n%s", d.Device, d.Channel, d.Priority, d.Ack, pack)
+	if d.Text != "" || len(d.Data) > 0 || d.Wake {
+		text = fmt.Appendf(text, "\n%q\n%q\n%v", d.Text, d.Data, d.Wake)
+	}
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
 

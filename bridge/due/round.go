@@ -1,6 +1,7 @@
 package due
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -13,13 +14,20 @@ func (w *Worker) claimAll(ctx context.Context) {
 		w.takeMail()
 		began := time.Now()
 		room, wait := w.room(began)
-		if room == 0 {
-			w.sleep(ctx, wait)
+		open, changed := true, (<-chan struct{})(nil)
+		if w.cfg.Open != nil {
+			var most int
+			if open, most, changed = w.cfg.Open(); most > 0 {
+				room = min(room, max(most-int(w.inFlight.Load()), 0))
+			}
+		}
+		if room == 0 || !open {
+			w.sleep(ctx, cmp.Or(wait, w.Look()), changed)
 			continue
 		}
 		asks := w.asks(began, room)
 		if len(asks) == 0 {
-			w.sleep(ctx, w.agenda.next().Sub(began))
+			w.sleep(ctx, w.agenda.next().Sub(began), changed)
 			continue
 		}
 		if !w.round(ctx, began, asks) {
@@ -152,14 +160,15 @@ func (w *Worker) start(ctx context.Context, claims []Claim) {
 	}
 }
 
-// sleep waits for a while, or until there is mail or something is settled.
-func (w *Worker) sleep(ctx context.Context, d time.Duration) {
+// sleep waits for a while, or until there is mail, something is settled, or more may be claimed.
+func (w *Worker) sleep(ctx context.Context, d time.Duration, changed <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-w.mail.came:
 	case <-w.freed:
+	case <-changed:
 	case <-ctx.Done():
 	}
 }

@@ -202,7 +202,7 @@ func (l *lane) prepare(batch []entry) {
 	}
 	for i := range batch {
 		if cfg.Downlinks != nil {
-			l.cmd = append(l.cmd, &batch[i].u.args.httpKey)
+			l.cmd = append(l.cmd, &batch[i].u.args.contactKey)
 		}
 	}
 	l.cmd = append(l.cmd, l.seq, laneRemember.Milliseconds(), string(cfg.Once), cfg.Window*tagSize, cfg.Tolerance.Seconds(), trim)

@@ -13,7 +13,8 @@
 --          (numbers have blanks before them, the id behind it)
 --          in enforce mode after those, per uplink: the device's newest time
 --          where there are downlinks after those, per uplink: what exists while
---          the device has one that a contact over HTTP may take
+--          the device has one that a contact over HTTP may take, or that it is
+--          to be woken up for
 -- ARGV[1]  seq, the batch's number in its lane, growing
 -- ARGV[2]  ms for which the lane's last batch is remembered
 -- ARGV[3]  mode: off, observe, dedupe, enforce
@@ -168,8 +169,10 @@ local function take(i, waits)
   local device, ack = ARGV[a + 1], ARGV[a + 10]
   local again, http = answer == '=' or sub(answer, 1, 1) == '+', ARGV[a + 2] == 'http'
   if again then ack = '' end -- what it acknowledges was told the first time
-  if answer == '~' or ack == '' and not (http and (waits or again)) then return end
+  local woke = waits and not again and sub(waits, -5) == ' wake'
+  if answer == '~' or ack == '' and not woke and not (http and (waits or again)) then return end
   local R = rulesAt(ARGV[13] == '' and '' or ARGV[a + 3])
+  if woke then R.met(device, ARGV[a + 2]) end
   if ack ~= '' then R.acknowledge(ack, device) end
   if not http then return end
   local got

@@ -66,11 +66,11 @@ const (
 // holds. They are handed to the client by pointer, which spares an allocation
 // each: go-redis reads through pointers to strings and integers.
 type args struct {
-	seenKey, newestKey, httpKey                                 string // KEYS
+	seenKey, newestKey, contactKey                              string // KEYS
 	device, via, token, pack, raw, unsigned, tag, newestAt, ack string
 	at                                                          int64 // Unix ms
 
-	keys []byte // memory of seenKey and httpKey
+	keys []byte // memory of seenKey and contactKey
 }
 
 // lay sets the arguments out for a commit to partition p.
@@ -79,9 +79,9 @@ func (u *uplink) lay(cfg *Config, p int) *args {
 	a.keys = appendSeenKey(a.keys[:0], cfg.Keys, p, u.id)
 	n := len(a.keys)
 	if cfg.Downlinks != nil {
-		a.keys = downlink.AppendHTTPKey(a.keys, cfg.Keys, p, u.id)
+		a.keys = downlink.AppendContactKey(a.keys, cfg.Keys, p, u.id)
 	}
-	a.seenKey, a.httpKey, a.ack = view(a.keys[:n]), view(a.keys[n:]), u.ack
+	a.seenKey, a.contactKey, a.ack = view(a.keys[:n]), view(a.keys[n:]), u.ack
 	a.device, a.via, a.token, a.at = string(u.id), string(u.msg.Via), view(u.token), u.at.UnixMilli()
 	a.pack, a.raw, a.unsigned, a.tag, a.newestAt, a.newestKey = "", "", "", "", "", ""
 	if !u.heartbeat {

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  m2m:{p}:due:downlink; the others of the partition begin alike
 -- ARGV[1…4] as do.lua has them · 5 "1" to mend · 6… in turn: of what kind, and its name: "downlink" an id · "device" a device ·
---          "once" a whole key
+--          "once" a whole key · "steps" the id whose they are
 -- Returns  in turn: the kind, the name, and in words what is wrong with it
 --
 -- What is wrong with the time is mended by looking now.
@@ -41,8 +41,7 @@ local function executing(id, d)
     if wrong('it is EXECUTING beside ' .. current) then R.tell(id, d.device, 'QUEUED', 'mended: another one was EXECUTING beside it') end
   elseif wrong('it is EXECUTING, and not current') then
     call('SET', of('current', d.device), id)
-    call('DEL', of('http', d.device))
-    if d.channel == 'http' or d.channel == 'any' then call('SET', of('http', d.device), id) end
+    R.await(id, d.device, d.channel, d.wake and d.sms ~= 'over')
   end
 end
 
@@ -61,6 +60,10 @@ local function downlink(id)
   local at = tonumber(call('ZSCORE', due, id) or '')
   if at and call('HGET', due .. ':data', id) ~= d.device and wrong('its data in due:downlink is another') then R.at(id, d.device, at) end
   if not at and wrong('it is not in due:downlink') then R.at(id, d.device, now) end
+  local tried = call('ZSCORE', P .. 'due:sms', id)
+  local awaits = d.state == 'EXECUTING' and d.sms and d.sms ~= 'over' and d.sms ~= 'taken'
+  if awaits and not tried and wrong('it is not in due:sms') then R.dial(id, d.device, now) end
+  if tried and not awaits and wrong('it is in due:sms') then R.hangUp(id) end
   if at and at > latest(id, d) and wrong('it is due later than it must') then R.at(id, d.device, now) end
 end
 
@@ -82,14 +85,19 @@ local function device(id)
     if wrong('current is ' .. current .. ', which is not EXECUTING') then call('DEL', of('current', id)) end
     current, c = nil, nil
   end
-  local http = call('GET', of('http', id)) or nil
-  local want = c and (c.channel == 'http' or c.channel == 'any') and current or nil
-  if http ~= want and wrong('http is not as current') then
-    if want then call('SET', of('http', id), want) else call('DEL', of('http', id)) end
+  local contact = call('GET', of('contact', id)) or nil
+  local wake = c and c.wake and c.sms ~= 'over'
+  local want = c and (wake and current .. ' wake' or (c.channel == 'http' or c.channel == 'any') and current) or nil
+  if contact ~= want and wrong('contact is not as current') then
+    if want then R.await(current, id, c.channel, wake) else call('DEL', of('contact', id)) end
   end
   if not current and call('ZCARD', of('queue', id)) > 0 and wrong('its queue waits, and none is EXECUTING') then R.advance(id) end
   local last = call('GET', of('last', id))
   if last and call('EXISTS', key(string.match(last, '[^ ]*$'))) == 0 and wrong('last is of no downlink') then call('DEL', of('last', id)) end
+end
+
+local function steps(id)
+  if call('EXISTS', key(id)) == 0 and wrong('they are of no downlink') then call('DEL', P .. 'downlink:steps:' .. id) end
 end
 
 local function once(whole)
@@ -97,7 +105,7 @@ local function once(whole)
   if id and call('HGET', key(id), 'once') ~= whole and wrong('it is of no downlink') then call('DEL', whole) end
 end
 
-local inspect = {downlink = downlink, device = device, once = once}
+local inspect = {downlink = downlink, device = device, once = once, steps = steps}
 for i = 6, #ARGV, 2 do
   kind, name = ARGV[i], ARGV[i + 1]
   inspect[kind](name)

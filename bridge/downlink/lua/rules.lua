@@ -9,12 +9,15 @@
 --   downlink:open:<device>     the device's that have not ended, in their order
 --   downlink:queue:<device>    of those, the ones whose time has come
 --   downlink:current:<device>  the one that is EXECUTING
---   downlink:http:<device>     the same, where a contact over HTTP may take it
+--   downlink:contact:<device>  the same, where the device's next contact matters: it may take it over HTTP, or, with " wake" behind
+--                              the id, ends the SMS that are to wake it up
 --   downlink:last:<device>     "<tag> <id>" of the last one that went out over HTTP
+--   downlink:steps:<id>        what happened to it, a list of "<Unix ms> <what> <text>"
 --   downlink:n                 how many were ever created
 --   downlink:once:<app>:<device>:<key>  the id that an idempotency key made, while that is kept
 --   due:downlink               ids by when they are next to be looked at: every downlink is in it, once; its rules are those
 --   due:downlink:data          of bridge/due, which stand where it says so below. The data is the device
+--   due:sms, due:sms:data      the same for the next attempt by SMS
 local rules = function(P, clock, keep, most, cap)
 --[[the rules of bridge/due]]
   local call = redis.call
@@ -31,54 +34,90 @@ local rules = function(P, clock, keep, most, cap)
   end
   R.at = at
 
-  local function tell(id, device, state, cause)
-    call('HSET', key(id), 'state', state, 'cause', cause, 'since', now)
-    local entry = {'device', device, 'at', now, 'kind', 'downlink', 'id', id, 'state', state, 'cause', cause}
+  -- step notes what happened; of very many the last ones are kept.
+  local stepsKept = 400
+  local function step(id, what, text)
+    local list = P .. 'downlink:steps:' .. id
+    if call('RPUSH', list, string.format('%.0f', now) .. ' ' .. what .. ' ' .. text) > stepsKept then call('LTRIM', list, -stepsKept, -1) end
+  end
+
+  local function event(fields)
     if cap > 0 then
-      call('XADD', P .. 'events', 'MAXLEN', '~', cap, '*', unpack(entry))
+      call('XADD', P .. 'events', 'MAXLEN', '~', cap, '*', unpack(fields))
     else
-      call('XADD', P .. 'events', '*', unpack(entry))
+      call('XADD', P .. 'events', '*', unpack(fields))
     end
   end
 
+  local function tell(id, device, state, cause)
+    call('HSET', key(id), 'state', state, 'cause', cause, 'since', now)
+    event({'device', device, 'at', now, 'kind', 'downlink', 'id', id, 'state', state, 'cause', cause})
+    step(id, string.lower(state), cause)
+  end
+
+  local advance, finish, expire, back, read, removed, firstSMS
+
+
   -- The first of the queue is EXECUTING where none is.
-  local function advance(device)
+  function advance(device)
     if call('EXISTS', of('current', device)) == 1 then return end
     while true do
       local id = call('ZRANGE', of('queue', device), 0, 0)[1]
       if not id then return end
-      local v = call('HMGET', key(id), 'state', 'channel')
+      local v = call('HMGET', key(id), 'state', 'channel', 'wake')
       if v[1] == 'QUEUED' then
+        local wake = v[3] == '1'
         call('SET', of('current', device), id)
-        if v[2] == 'http' or v[2] == 'any' then call('SET', of('http', device), id) end
+        R.await(id, device, v[2], wake)
+        if v[2] == 'sms' or wake then firstSMS(id, device, v[2]) end
         return tell(id, device, 'EXECUTING', 'its turn')
       end
       call('ZREM', of('queue', device), id) -- outside hands were here
     end
   end
 
+  -- await notes what the device's next contact means to the one that is EXECUTING.
+  function R.await(id, device, channel, wake)
+    if wake then
+      call('SET', of('contact', device), id .. ' wake')
+    elseif channel == 'http' or channel == 'any' then
+      call('SET', of('contact', device), id)
+    else
+      call('DEL', of('contact', device))
+    end
+  end
+
   -- What has ended is looked at once more, to be forgotten.
-  local function finish(id, device, state, cause)
+  function finish(id, device, state, cause)
     tell(id, device, state, cause)
     call('HDEL', key(id), 'lease', 'taken')
+    due.cancel(P .. 'due:sms', P .. 'due:sms:data', id)
     call('ZREM', of('queue', device), id)
     call('ZREM', of('open', device), id)
     at(id, device, now + keep)
     if call('GET', of('current', device)) == id then
-      call('DEL', of('current', device), of('http', device))
+      call('DEL', of('current', device), of('contact', device))
       advance(device)
     end
   end
 
+  -- expire ends what was not done in time.
+  function expire(id, d, cause)
+    if d.channel == 'sms' and d.limit and d.expires >= d.limit then
+      return finish(id, d.device, 'FAILED', 'the device was not reached within ' .. (d.limit - d.first) / 3600000 .. ' h of the first attempt; ' .. d.cause)
+    end
+    finish(id, d.device, 'EXPIRED', cause or 'its time is over')
+  end
+
   -- An attempt has come to nothing, as far as anybody knows. One of which no byte left is none of those that a downlink gets.
-  local function back(id, device, d, cause, unsent)
+  function back(id, device, d, cause, unsent)
     call('HDEL', key(id), 'lease', 'taken')
     if unsent then d.unsent = call('HINCRBY', key(id), 'unsent', 1) end
     local sent = d.attempts - d.unsent
     if sent >= most then
       finish(id, device, 'FAILED', cause .. '; it was attempt ' .. sent .. ' of ' .. most)
     elseif d.expires <= now then
-      finish(id, device, 'EXPIRED', cause .. '; its time is over')
+      expire(id, d, cause .. '; its time is over')
     else
       at(id, device, d.expires)
       if not unsent or d.cause ~= cause then tell(id, device, 'EXECUTING', cause) end
@@ -87,15 +126,16 @@ local rules = function(P, clock, keep, most, cap)
 
   -- read is nil for what is not there, and for what cannot be a downlink. A device may name any id, so also those of the other
   -- keys that begin like a downlink's: their type must not end the script.
-  local function read(id)
+  function read(id)
     local v = redis.pcall('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order',
-      'tag', 'taken', 'registered', 'pack', 'since', 'unsent', 'cause')
+      'tag', 'taken', 'registered', 'pack', 'since', 'unsent', 'cause', 'sms', 'wake', 'tries', 'began', 'first', 'limit', 'ttl')
     if v.err then return nil end
     local d = {
       device = v[1], state = v[2], channel = v[3], attempts = tonumber(v[4] or ''), lease = tonumber(v[5] or ''),
       expires = tonumber(v[6] or ''), notbefore = tonumber(v[7] or ''), ack = v[8] == '1', order = v[9],
       tag = v[10], taken = v[11] == '1', registered = v[12], pack = v[13], since = tonumber(v[14] or ''),
-      unsent = tonumber(v[15] or '') or 0, cause = v[16],
+      unsent = tonumber(v[15] or '') or 0, cause = v[16] or '', sms = v[17], wake = v[18] == '1', tries = tonumber(v[19] or '') or 0,
+      began = tonumber(v[20] or ''), first = tonumber(v[21] or ''), limit = tonumber(v[22] or ''), ttl = v[23] == '1',
     }
     if d.device and d.state and d.channel and d.attempts and d.expires and d.notbefore and tonumber(d.order or '') and d.pack and d.since then
       d.open = d.state == 'QUEUED' or d.state == 'EXECUTING'
@@ -111,11 +151,12 @@ local rules = function(P, clock, keep, most, cap)
     local at = call('HGET', P .. 'device:' .. device, 'created')
     return at or call('EXISTS', P .. 'device:' .. device) == 1 and '0'
   end
-  local function removed(d) return registration(d.device) ~= (d.registered or '0') end
+  function removed(d) return registration(d.device) ~= (d.registered or '0') end
 
+--[[the rules of SMS]]
   -- room is how many a device may have that have not ended; once the idempotency key's own key, '' for none; print tells one
   -- downlink from another. Returns the id and 1 if it was made now, 0 if it was there; or '' and a word that says why not.
-  function R.create(id, device, room, once, ttl, notBefore, priority, print, cause, fields)
+  function R.create(id, device, room, once, ttl, notBefore, priority, print, cause, sms, fields)
     local registered, expires = registration(device), now + ttl
     if not registered then return {'', 'unknown'} end
     local before = once ~= '' and call('GET', once)
@@ -124,6 +165,10 @@ local rules = function(P, clock, keep, most, cap)
       return {before, '0'}
     end
     if call('ZCARD', of('open', device)) >= room then return {'', 'full'} end
+    if sms then
+      local number, why = reachable(device)
+      if not number then return {'', why} end
+    end
     local order = (9 - priority) * 17592186044416 + call('INCR', P .. 'downlink:n')
     call('HSET', key(id), 'device', device, 'created', now, 'expires', expires, 'notbefore', notBefore, 'priority', priority,
       'print', print, 'order', order, 'once', once, 'attempts', 0, 'registered', registered, unpack(fields))
@@ -150,7 +195,7 @@ local rules = function(P, clock, keep, most, cap)
       if not id then return {} end
       local d = read(id)
       if not d or d.state ~= 'EXECUTING' then -- outside hands were here
-        call('DEL', of('current', device), of('http', device))
+        call('DEL', of('current', device), of('contact', device))
         call('ZREM', of('queue', device), id)
         advance(device)
       elseif removed(d) then
@@ -158,11 +203,12 @@ local rules = function(P, clock, keep, most, cap)
       elseif d.channel ~= via and d.channel ~= 'any' or d.lease then
         return {}
       elseif d.expires <= now then
-        finish(id, device, 'EXPIRED', 'its time is over')
+        expire(id, d)
       else
         local attempt = d.attempts + 1
         call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'via', via, 'tag', tag, 'handed', now)
         at(id, device, now + lease)
+        step(id, 'handed', 'over ' .. via .. ', attempt ' .. attempt - d.unsent)
         if via == 'http' then call('SET', of('last', device), tag .. ' ' .. id, 'PX', keep) end
         return {id, tostring(attempt), d.pack}
       end
@@ -206,7 +252,7 @@ local rules = function(P, clock, keep, most, cap)
   -- The device says itself that it has it.
   function R.acknowledge(id, device)
     local d = read(id)
-    if not d or d.device ~= device or removed(d) or d.state ~= 'EXECUTING' or d.attempts == 0 then return 0 end
+    if not d or d.device ~= device or removed(d) or d.state ~= 'EXECUTING' or d.attempts == 0 and not (d.channel == 'sms' and d.tries > 0) then return 0 end
     finish(id, device, 'SUCCEEDED', 'acknowledged by the device')
     return 1
   end
@@ -215,7 +261,9 @@ local rules = function(P, clock, keep, most, cap)
   function R.cancel(id, cause)
     local d = read(id)
     if not d then return '' end
+    if d.channel == 'sms' and d.sms == 'submitting' then return 'HANDED' end
     if d.state == 'QUEUED' or d.state == 'EXECUTING' and not d.lease then
+      if d.channel == 'sms' and (d.sms == 'accepted' or d.sms == 'unknown') then cause = cause .. ', after attempt ' .. d.tries .. ', which may still arrive' end
       finish(id, d.device, 'CANCELLED', cause)
       return d.state
     end
@@ -231,13 +279,14 @@ local rules = function(P, clock, keep, most, cap)
     local v = redis.pcall('HMGET', key(id), 'once', 'device')
     local once, device = v[1], v[2] -- nil where the key is of another type
     if once and once ~= '' and call('GET', once) == id then call('DEL', once) end
-    call('DEL', key(id))
+    call('DEL', key(id), P .. 'downlink:steps:' .. id)
     due.cancel(set, data, id)
+    hangUp(id)
     call('ZREM', list, id)
     if not device then return end
     for _, kind in ipairs({'all', 'open', 'queue'}) do call('ZREM', of(kind, device), id) end
     if call('GET', of('current', device)) == id then
-      call('DEL', of('current', device), of('http', device))
+      call('DEL', of('current', device), of('contact', device))
       advance(device)
     end
     local last = call('GET', of('last', device))
@@ -255,12 +304,18 @@ local rules = function(P, clock, keep, most, cap)
       finish(id, d.device, 'CANCELLED', 'the device was removed')
     elseif d.lease and d.lease > now then
       at(id, d.device, d.lease)
+    elseif d.sms == 'taken' then -- the schedule goes on, where there is something left of it
+      call('HDEL', key(id), 'lease', 'taken')
+      call('HSET', key(id), 'sms', 'undelivered')
+      dial(id, d.device, now)
+      at(id, d.device, d.expires)
+      tell(id, d.device, 'EXECUTING', 'attempt ' .. d.tries .. ' by SMS was delivered, and the device did not acknowledge it in time')
     elseif d.taken then
       back(id, d.device, d, 'the device took attempt ' .. d.attempts - d.unsent .. ', and did not acknowledge it in time')
     elseif d.lease then
       back(id, d.device, d, 'nobody knows what became of attempt ' .. d.attempts - d.unsent)
     elseif d.expires <= now then
-      finish(id, d.device, 'EXPIRED', 'its time is over')
+      expire(id, d)
     elseif d.state == 'QUEUED' and d.notbefore <= now then
       call('ZADD', of('queue', d.device), d.order, id)
       at(id, d.device, d.expires)

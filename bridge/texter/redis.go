@@ -1,0 +1,155 @@
+package texter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"m2mbridge/auth"
+	"m2mbridge/sms"
+)
+
+// Keys, in the partition of the SMSC's id, which is all that a receipt has:
+//
+//	m2m:{q}:sms:id:<gateway>:<id>      which part of which attempt it is: "<downlink> <attempt> <part> <parts> <MSISDN>"
+//	m2m:{q}:sms:early:<gateway>:<id>   receipts that came before anybody knew the id: a list of JSON
+//
+// Ids are in their canonical spelling. A receipt looks for its id, is parked, and looks again; an answer of the gateway has its ids
+// noted, and then looks for what is parked: whoever comes later finds the other.
+
+const (
+	parkedFor  = time.Hour
+	parkedMost = 16 // receipts of one id
+)
+
+// part is one message of the SMSC: a part of an attempt.
+type part struct {
+	downlink             string
+	attempt, part, parts int
+	to                   string
+}
+
+func (p part) String() string {
+	return fmt.Sprintf("%s %d %d %d %s", p.downlink, p.attempt, p.part, p.parts, p.to)
+}
+
+func parsePart(text string) (p part, ok bool) {
+	words := strings.Split(text, " ")
+	if len(words) != 5 {
+		return p, false
+	}
+	var errs [3]error
+	p.downlink, p.to = words[0], words[4]
+	p.attempt, errs[0] = strconv.Atoi(words[1])
+	p.part, errs[1] = strconv.Atoi(words[2])
+	p.parts, errs[2] = strconv.Atoi(words[3])
+	return p, errors.Join(errs[:]...) == nil
+}
+
+// is tells whether a receipt may be of it: numbers are written in more than one way, their last digits are not.
+func (p part) is(r *sms.Receipt) bool {
+	const digits = 8
+	to := r.To
+	return to == "" || tail(to, digits) == tail(p.to, digits)
+}
+
+func tail(s string, n int) string { return s[max(len(s)-n, 0):] }
+
+func (t *Texter) key(kind, gateway, id string) string {
+	name := gateway + ":" + id
+	return t.cfg.Keys.Key(t.cfg.Keys.Partition(auth.DeviceID(name)), "sms:"+kind+":"+name)
+}
+
+// learn notes which messages of the SMSC an attempt was.
+func (t *Texter) learn(ctx context.Context, o told) error {
+	for i, id := range o.ids {
+		if id = sms.CanonicalID(id); id == "" {
+			continue
+		}
+		p := part{o.m.ID, o.m.Attempt, i + 1, len(o.ids), o.m.To}
+		if err := t.cfg.Client.Set(ctx, t.key("id", o.gateway, id), p.String(), t.cfg.Keep).Err(); err != nil {
+			return fmt.Errorf("note the id of an SMS: %w", err)
+		}
+	}
+	return nil
+}
+
+// early applies the receipts that came before their attempt's ids were known.
+func (t *Texter) early(ctx context.Context, o told) error {
+	for i, id := range o.ids {
+		p := part{o.m.ID, o.m.Attempt, i + 1, len(o.ids), o.m.To}
+		for _, form := range sms.Forms(id) {
+			key := t.key("early", o.gateway, form)
+			lines, err := t.cfg.Client.LRange(ctx, key, 0, -1).Result()
+			if err != nil {
+				return fmt.Errorf("look for receipts of an SMS: %w", err)
+			}
+			for _, line := range lines {
+				var r sms.Receipt
+				if json.Unmarshal([]byte(line), &r) != nil || !p.is(&r) {
+					continue
+				}
+				if err := t.apply(ctx, p, &r); err != nil {
+					return err
+				}
+				if err := t.cfg.Client.LRem(ctx, key, 1, line).Err(); err != nil {
+					return fmt.Errorf("take a receipt: %w", err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// find looks for what a receipt is of.
+func (t *Texter) find(ctx context.Context, gateway string, r *sms.Receipt) (p part, ok bool, err error) {
+	for _, form := range forms(r) {
+		text, err := t.cfg.Client.Get(ctx, t.key("id", gateway, form)).Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return p, false, fmt.Errorf("look for the SMS of a receipt: %w", err)
+		}
+		if p, ok = parsePart(text); ok && p.is(r) {
+			return p, true, nil
+		}
+	}
+	return p, false, nil
+}
+
+// forms are how the id of a receipt may have been written.
+func forms(r *sms.Receipt) []string {
+	if len(r.Forms) > 0 {
+		return r.Forms
+	}
+	return sms.Forms(r.ID)
+}
+
+// park keeps a receipt that is of nothing that is known yet.
+func (t *Texter) park(ctx context.Context, gateway string, r *sms.Receipt) error {
+	id := sms.CanonicalID(r.ID)
+	if id == "" {
+		return nil
+	}
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("park a receipt: %w", err)
+	}
+	key := t.key("early", gateway, id)
+	pipe := t.cfg.Client.TxPipeline()
+	pipe.LRem(ctx, key, 0, line) // the same once more
+	pipe.RPush(ctx, key, line)
+	pipe.LTrim(ctx, key, -parkedMost, -1)
+	pipe.PExpire(ctx, key, parkedFor)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("park a receipt: %w", err)
+	}
+	return nil
+}
