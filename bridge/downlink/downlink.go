@@ -74,7 +74,7 @@ type Downlink struct {
 
 // SMSState is how it stands with the attempts by SMS.
 type SMSState struct {
-	State    string    // due, submitting, accepted, refused, undelivered, unknown, taken or over: lua/sms.lua says what they mean
+	State    string    // due, submitting, accepted, refused, undelivered, unknown, taken, heard or over: lua/sms.lua says what they mean
 	Attempts int       // those of which not a byte left aside
 	First    time.Time // when the first attempt was made; zero: none was
 	Next     time.Time // when the next one is due; zero: none is, or it is not asked for (see Timeline)

@@ -61,7 +61,7 @@ local function downlink(id)
   if at and call('HGET', due .. ':data', id) ~= d.device and wrong('its data in due:downlink is another') then R.at(id, d.device, at) end
   if not at and wrong('it is not in due:downlink') then R.at(id, d.device, now) end
   local tried = call('ZSCORE', P .. 'due:sms', id)
-  local awaits = d.state == 'EXECUTING' and d.sms and d.sms ~= 'over' and d.sms ~= 'taken'
+  local awaits = d.state == 'EXECUTING' and d.sms and not R.settled[d.sms]
   if awaits and not tried and wrong('it is not in due:sms') then R.dial(id, d.device, now) end
   if tried and not awaits and wrong('it is in due:sms') then R.hangUp(id) end
   if at and at > latest(id, d) and wrong('it is due later than it must') then R.at(id, d.device, now) end

@@ -2,13 +2,16 @@
   -- to come. Both are tried by the schedule while they are EXECUTING; in the downlink's hash:
   --
   --   sms      how it stands: due · submitting, the outcome of which is awaited · accepted, its receipts are · refused · undelivered ·
-  --            unknown · taken, only the device's acknowledgement is missing · over: no attempt is left, or none is needed
+  --            unknown · taken, only the device's acknowledgement is missing · heard, it is to wake its device up and was delivered ·
+  --            over: no attempt is left, or none is needed
   --   tries    attempts, but for those of which not a byte left
   --   began    when the last attempt began
   --   first    when the first one did · limit: when its time is over, by that
   --   r<n>.<i> what the last receipt said of part i of attempt n
   --
   -- A schedule is text: offsets of the attempts from the first, and behind ';' the limit, in ms.
+  local settled = {taken = true, heard = true, over = true} -- no attempt is to be made
+  R.settled = settled
   local smsSet, smsData = P .. 'due:sms', P .. 'due:sms:data'
 
   local function dial(id, device, ms)
@@ -63,6 +66,7 @@
     if d.channel == 'sms' then return finish(id, d.device, 'FAILED', text) end
     hangUp(id)
     call('HSET', key(id), 'sms', 'over')
+    R.await(id, d.device, d.channel, false)
     tell(id, d.device, 'EXECUTING', 'not woken up: ' .. text)
   end
 
@@ -86,7 +90,7 @@
       at(id, d.device, now + wait)
       return tell(id, d.device, 'EXECUTING', text .. '; it waits for the device to acknowledge')
     end
-    call('HSET', key(id), 'sms', 'over')
+    call('HSET', key(id), 'sms', d.channel == 'sms' and 'over' or 'heard')
     if d.channel == 'sms' then return finish(id, d.device, 'SUCCEEDED', text) end
     tell(id, d.device, 'EXECUTING', 'the SMS that wakes it up was delivered: ' .. text)
   end
@@ -113,7 +117,7 @@
   function R.begin(id, lease, schedule)
     if not due.held(smsSet, id, lease) then return {} end
     local d = read(id)
-    if not d or d.state ~= 'EXECUTING' or not d.sms or d.sms == 'over' or d.sms == 'taken' then
+    if not d or d.state ~= 'EXECUTING' or not d.sms or settled[d.sms] then
       hangUp(id)
       return {}
     end
@@ -160,7 +164,7 @@
     local d = read(id)
     if not d or not d.sms or d.tries ~= attempt then return 0 end
     if d.sms ~= 'submitting' and not (d.sms == 'unknown' and kind ~= 'unknown' and kind ~= 'throttled' and kind ~= 'unsent') then
-      if d.sms == 'over' or d.state ~= 'EXECUTING' then -- the device came meanwhile, or it was cancelled: what happened is told all the same
+      if settled[d.sms] or d.state ~= 'EXECUTING' then -- the device came meanwhile, or it was cancelled: what happened is told all the same
         if call('HSETNX', key(id), 'told' .. attempt, kind) == 1 then tellSMS(id, d.device, string.upper(kind), 'attempt ' .. attempt .. ': ' .. text) end
       end
       return 0
@@ -199,7 +203,7 @@
   -- received holds the receipts of an attempt against its parts: they may have come before the gateway's answer.
   function R.received(id, attempt, wait)
     local d = read(id)
-    if not d or d.state ~= 'EXECUTING' or not d.sms or d.sms == 'over' or d.sms == 'taken' then return end
+    if not d or d.state ~= 'EXECUTING' or not d.sms or settled[d.sms] then return end
     local parts = tonumber(call('HGET', key(id), 'parts' .. attempt) or '')
     if not parts then return end
     for i = 1, parts do
@@ -220,7 +224,7 @@
     local which = 'attempt ' .. attempt
     if parts > 1 then which = which .. ', part ' .. part .. ' of ' .. parts end
     tellSMS(id, d.device, state, which .. ': ' .. text)
-    if d.state ~= 'EXECUTING' or d.sms == 'over' or d.sms == 'taken' then return 1 end
+    if d.state ~= 'EXECUTING' or settled[d.sms] then return 1 end
     if state == 'DELIVERED' then
       R.received(id, attempt, wait)
     elseif class ~= '' and attempt == d.tries and d.sms ~= 'due' then
@@ -240,7 +244,7 @@
     local id = call('GET', of('current', device))
     local d = id and read(id)
     if not d or not d.wake or d.state ~= 'EXECUTING' then return end
-    if d.channel == 'mqtt' then call('DEL', of('contact', device)) else call('SET', of('contact', device), id) end
+    R.await(id, device, d.channel, false)
     if d.sms == 'over' then return end
     hangUp(id)
     -- An attempt that is under way is awaited no longer; what becomes of it is noted.
