@@ -62,8 +62,9 @@ const (
 // Refusal is the gateway's no.
 type Refusal struct {
 	Class Class
-	Code  string // as the gateway names it: ESME_RINVDSTADR, 404
-	Text  string // for people, without the number or the text of the SMS; may be ""
+	Code  string        // as the gateway names it: ESME_RINVDSTADR, 404
+	Text  string        // for people, without the number or the text of the SMS; may be ""
+	After time.Duration // of Throttled: how long it asks to be left alone; 0: it does not say
 }
 
 func (r *Refusal) Error() string {
@@ -87,6 +88,20 @@ const (
 	Rejected    ReceiptState = "REJECTED"
 	Unknown     ReceiptState = "UNKNOWN"
 )
+
+var receiptStates = []ReceiptState{Enroute, AcceptedSMS, Delivered, Undelivered, ExpiredSMS, Deleted, Rejected, Unknown}
+
+// Class is what a state means for the next attempt, where neither the gateway nor the user says otherwise: only a message that was
+// rejected will be so again. It is "" of a state that is open or good.
+func (s ReceiptState) Class() Class {
+	switch s {
+	case Undelivered, ExpiredSMS, Deleted, Unknown:
+		return Temporary
+	case Rejected:
+		return Permanent
+	}
+	return ""
+}
 
 // Receipt tells of a message that was accepted before, or perhaps not yet answered for.
 type Receipt struct {
