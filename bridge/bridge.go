@@ -24,9 +24,11 @@ import (
 	"m2mbridge/bridge/presence"
 	"m2mbridge/bridge/session"
 	"m2mbridge/bridge/store"
+	"m2mbridge/bridge/texter"
 	"m2mbridge/bridge/trace"
 	"m2mbridge/bridge/uplink"
 	"m2mbridge/broker"
+	"m2mbridge/sms"
 )
 
 // Bridge is an opened program: its store is connected and its listeners queue
@@ -40,6 +42,8 @@ type Bridge struct {
 	uplinks   *uplink.Service
 	downlinks *downlink.Service
 	courier   *courier.Courier
+	gateway   sms.Gateway    // nil: no SMS are sent
+	texter    *texter.Texter // nil likewise
 	commands  *commands.Commands
 	presence  *presence.Presence
 	fanout    *fanout.Fanout
@@ -98,7 +102,17 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		return fmt.Errorf("make registry: %w", err)
 	}
 	b.trace = b.newTrace(keys)
-	b.downlinks = downlink.New(downlink.Config{Client: b.store.Client, Keys: keys, Lease: b.cfg.DownlinkLease, AckWait: b.cfg.DownlinkAckWait, Blocking: b.store.Blocking, Metrics: metrics, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink})
+	downlinks := downlink.Config{
+		Client: b.store.Client, Keys: keys, Lease: b.cfg.DownlinkLease, AckWait: b.cfg.DownlinkAckWait,
+		Blocking: b.store.Blocking, Metrics: metrics, MaxEvents: b.cfg.EventsMax, Log: b.log, Note: b.noteDownlink,
+	}
+	if err := b.cfg.downlinkSMS(&downlinks); err != nil {
+		return err
+	}
+	b.downlinks = downlink.New(downlinks)
+	if err := b.openSMS(keys, metrics); err != nil {
+		return err
+	}
 	b.courier = courier.New(b.downlinks, b.log)
 	b.commands = commands.New(commands.Config{
 		Client: b.store.Client, Blocking: b.store.Blocking, Keys: keys, Node: nodeName() + ":" + rand.Text()[:8],
@@ -156,6 +170,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	workers.run("downlinks", b.downlinks.Run)
 	workers.run("courier", b.courier.Run)
 	workers.run("commands", b.commands.Run)
+	if b.texter != nil {
+		workers.run("sms", b.texter.Run)
+	}
 	if b.trace != nil {
 		workers.run("trace", b.trace.Run)
 	}

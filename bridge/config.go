@@ -65,6 +65,13 @@ type Config struct {
 	DownlinkLease   time.Duration `name:"downlink-lease" env:"M2M_DOWNLINK_LEASE" default:"30s" group:"Downlinks" help:"How long the outcome of handing a downlink over is awaited; after that nobody knows whether it arrived, and it is handed over again. Below 10s a device that is slow to acknowledge its answer may get it twice."`
 	DownlinkAckWait time.Duration `name:"downlink-ack-wait" env:"M2M_DOWNLINK_ACK_WAIT" default:"10m" group:"Downlinks" help:"How long a device has to acknowledge a downlink with ack, once it took it; after that it is handed over again."`
 
+	SMS           string        `name:"sms" env:"M2M_SMS" default:"loopback:" secret:"" placeholder:"URL" group:"SMS" help:"How SMS go: loopback: only shows them in the log (?receipt=delivered|undelivered|expired|rejected|none&after=2s), smpp://system_id:password@host:2775 or smpps:// is an SMSC over SMPP 3.4, http:FILE.toml an operator's HTTP API; off: none are sent."`
+	SMSOriginator string        `name:"sms-originator" env:"M2M_SMS_ORIGINATOR" default:"5277" placeholder:"NUMBER" group:"SMS" help:"Whom devices see as the sender: 3 to 15 digits, or up to 11 letters and digits."`
+	SMSSchedule   string        `name:"sms-schedule" env:"M2M_SMS_SCHEDULE" default:"5m/1m,1h/10m,12h/1h,36h/4h" placeholder:"FOR/EVERY,…" group:"SMS" help:"When an SMS is tried again: at once, then every minute for 5 minutes, every 10 for an hour, and so on. See sms plan."`
+	SMSLimit      time.Duration `name:"sms-limit" env:"M2M_SMS_LIMIT" default:"48h" group:"SMS" help:"When an SMS is given up, counted from its first attempt."`
+	SMSErrors     string        `name:"sms-errors" env:"M2M_SMS_ERRORS" placeholder:"CODE=CLASS,…" group:"SMS" help:"What a gateway's errors mean, where not what they usually do: temporary, permanent or throttled, such as ESME_RINVDSTADR=permanent,0x0B=temporary."`
+	SMSWakeText   string        `name:"sms-wake-text" env:"M2M_SMS_WAKE_TEXT" default:"wake" placeholder:"TEXT" group:"SMS" help:"What the SMS says that wakes a device up for a downlink with wake."`
+
 	Pprof     string     `name:"pprof" env:"M2M_PPROF" placeholder:"ADDR" group:"Log" help:"Address of Go's profiler, which asks for no key: keep it on 127.0.0.1. Empty: none."`
 	LogLevel  slog.Level `name:"log-level" env:"M2M_LOG_LEVEL" default:"info" placeholder:"debug|info|warn|error" group:"Log" help:"Least important messages that are logged."`
 	LogFormat string     `name:"log-format" env:"M2M_LOG_FORMAT" default:"text" placeholder:"text|json" group:"Log" help:"Form of the lines on standard error."`

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"m2mbridge/sms"
 )
 
 // SettingError is what is wrong with the setting of a key. Who knows where its
@@ -26,7 +28,7 @@ func refuse(key, format string, args ...any) error {
 // every key at fault, one a line; they are joined [SettingError]s.
 func (c *Config) Validate() error {
 	return errors.Join(
-		c.checkChoices(), c.checkRanges(), c.checkDurations(), c.checkListeners(), c.checkPairs(),
+		c.checkChoices(), c.checkRanges(), c.checkDurations(), c.checkListeners(), c.checkPairs(), c.checkSMS(),
 	)
 }
 
@@ -36,6 +38,23 @@ func (c *Config) checkChoices() error {
 		oneOf("once", c.Once, "off", "observe", "dedupe", "enforce"),
 		oneOf("log-format", c.LogFormat, "text", "json"),
 	)
+}
+
+func (c *Config) checkSMS() error {
+	var errs []error
+	if _, err := c.schedule(); err != nil {
+		errs = append(errs, refuse("sms-schedule", "%v", err))
+	}
+	if _, err := sms.ParseClasses(c.SMSErrors); err != nil {
+		errs = append(errs, refuse("sms-errors", "%v", err))
+	}
+	if err := sms.CheckOriginator(c.SMSOriginator); err != nil {
+		errs = append(errs, refuse("sms-originator", "%v", err))
+	}
+	if n, err := sms.Parts(c.SMSWakeText, nil); err != nil || n > 1 {
+		errs = append(errs, refuse("sms-wake-text", "it does not fit one SMS"))
+	}
+	return errors.Join(errs...)
 }
 
 func oneOf(key, value string, choices ...string) error {
