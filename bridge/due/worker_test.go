@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,4 +212,56 @@ func TestHandlerThatTakesTooLong(t *testing.T) {
 	addAt(t, set, 0, "a", 0)
 	r.await(t, 2)
 	eventually(t, "settled", func() bool { n, err := set.Len(t.Context()); return n == 0 && err == nil })
+}
+
+// What a worker works for may be closed: entries wait then, and go on when it opens, so many at a time.
+func TestOpen(t *testing.T) {
+	s := redistest.Start(t)
+	set, crew := NewSet(Config{Client: patient(t, s), Kind: SMS}), newCrew(t, s)
+	for i := range 4 {
+		addAt(t, set, 0, fmt.Sprint(i), time.Duration(i-9)*time.Second)
+	}
+	var mu sync.Mutex
+	open, most, changed, asked := false, 0, make(chan struct{}), make(chan struct{}, 1000)
+	change := func(to bool, n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		open, most = to, n
+		close(changed)
+		changed = make(chan struct{})
+	}
+	r, release := newRecord(), make(chan struct{})
+	crew.run(WorkerConfig{
+		Set: set, InFlight: 10, Handler: HandlerFunc(func(_ context.Context, c Claim) Outcome {
+			r.note(c)
+			<-release
+			return Done()
+		}),
+		Open: func() (bool, int, <-chan struct{}) {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return open, most, changed
+		},
+	})
+	for range 3 { // however often it looks
+		<-asked
+		change(false, 0)
+	}
+	if n := len(r.ids()); n != 0 {
+		t.Errorf("%d claimed while it is closed", n)
+	}
+	change(true, 1)
+	r.await(t, 1)
+	for n := 2; n <= 4; n++ {
+		if got := len(r.ids()); got != n-1 {
+			t.Errorf("%d claimed, want %d", got, n-1)
+		}
+		release <- struct{}{}
+		r.await(t, n)
+	}
+	release <- struct{}{}
 }
