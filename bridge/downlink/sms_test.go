@@ -402,6 +402,29 @@ func TestWakeUp(t *testing.T) {
 	})
 }
 
+// Between two attempts the timeline says why there was another.
+func TestNothingIsSentTwiceInSilence(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newTexts(t, s)
+		d := b.create(text("x"))
+		for n, o := range []SMSOutcome{accepted, {End: SMSTemporary, Text: "no"}, {End: SMSUnknown, Text: "?"}, accepted} {
+			b.end(b.begin(n+1), o)
+			b.clock.pass(61 * time.Second)
+		}
+		b.begin(5)
+		steps, _, err := b.Timeline(t.Context(), d.ID)
+		var what []string
+		for _, s := range steps {
+			if s.What != "executing" {
+				what = append(what, s.What)
+			}
+		}
+		if got := strings.Join(what, " "); err != nil || got != "queued accepted unknown temporary unknown accepted unknown" {
+			t.Errorf("timeline %s, %v", got, err)
+		}
+	})
+}
+
 func TestTimelineEndsWithItsDownlink(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b := newTexts(t, s)

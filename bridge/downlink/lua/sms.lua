@@ -152,6 +152,9 @@
       failed(id, d, text)
       return {}
     end
+    if d.sms == 'accepted' then -- its validity is over, and what became of it was not said: that is no reason to keep it a secret
+      tellSMS(id, d.device, 'UNKNOWN', 'attempt ' .. d.tries .. ': no receipt says what became of it')
+    end
     d.tries = d.tries + 1
     call('HSET', key(id), 'sms', 'submitting', 'tries', d.tries, 'began', now, 'by', lease, 'number', number)
     if d.channel == 'sms' then call('HSET', key(id), 'via', 'sms', 'handed', now) end
