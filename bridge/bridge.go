@@ -151,7 +151,7 @@ func (b *Bridge) wire(keys auth.Keyspace, tlsConfig *tlsConfig) (err error) {
 		Registry: b.registry, Sessions: b.sessions, Trace: b.trace, Downlinks: b.downlinks, Client: b.store.Reader, Keys: keys, CanStore: b.store.CanStore,
 		Changed: b.fanout.Changed, Follow: b.fanout.Follow, Recent: b.fanout.Entries,
 		Activities: activities{uplink.NewReader(b.store.Reader, keys)}, Presences: presences{b.presence},
-		Values: values{latest.NewReader(b.store.Reader, keys)}, PastSecrets: b.registry.PastSecrets,
+		Values: values{latest.NewReader(b.store.Reader, keys)}, SMSReady: b.smsReady, SMSReceipts: b.smsReceipts(), PastSecrets: b.registry.PastSecrets,
 		AppRate: b.cfg.AppRate, Metrics: metrics, Log: b.log, Version: Version(),
 	})
 	return err

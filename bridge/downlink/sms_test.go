@@ -393,7 +393,7 @@ func TestWakeUp(t *testing.T) {
 		for _, s := range steps {
 			what = append(what, s.What)
 		}
-		if got := strings.Join(what, " "); err != nil || !next.IsZero() || got != "queued executing accepted executing delivered executing" {
+		if got := strings.Join(what, " "); err != nil || !next.IsZero() || got != "queued executing accepted delivered" {
 			t.Errorf("timeline %s, next %s, %v", got, next, err)
 		}
 		if faults, err := b.Check(t.Context()); err != nil || len(faults) > 0 {

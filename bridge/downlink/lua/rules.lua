@@ -49,9 +49,14 @@ local rules = function(P, clock, keep, most, cap)
     end
   end
 
-  local function tell(id, device, state, cause)
+  -- say is tell for what is in the timeline already.
+  local function say(id, device, state, cause)
     call('HSET', key(id), 'state', state, 'cause', cause, 'since', now)
     event({'device', device, 'at', now, 'kind', 'downlink', 'id', id, 'state', state, 'cause', cause})
+  end
+
+  local function tell(id, device, state, cause)
+    say(id, device, state, cause)
     step(id, string.lower(state), cause)
   end
 

@@ -92,7 +92,7 @@
     end
     call('HSET', key(id), 'sms', d.channel == 'sms' and 'over' or 'heard')
     if d.channel == 'sms' then return finish(id, d.device, 'SUCCEEDED', text) end
-    tell(id, d.device, 'EXECUTING', 'the SMS that wakes it up was delivered: ' .. text)
+    say(id, d.device, 'EXECUTING', 'the SMS that wakes it up was delivered: ' .. text)
   end
 
   -- attemptOf is what begin gives.
@@ -135,7 +135,7 @@
       local text = 'nobody knows what became of attempt ' .. d.tries
       rest(id, d, 'unknown', schedule)
       tellSMS(id, d.device, 'UNKNOWN', text)
-      tell(id, d.device, 'EXECUTING', text)
+      say(id, d.device, 'EXECUTING', text)
       return {}
     end
     if d.limit and d.limit <= now then
@@ -179,7 +179,7 @@
       dial(id, d.device, now + pause)
       if d.cause ~= text then
         tellSMS(id, d.device, string.upper(kind), text)
-        tell(id, d.device, 'EXECUTING', text)
+        say(id, d.device, 'EXECUTING', text)
       end
       return 1
     end
@@ -197,7 +197,7 @@
       reached(id, d, text .. '; its gateway gives no receipts', wait)
     else
       rest(id, d, kind == 'temporary' and 'refused' or kind, schedule)
-      tell(id, d.device, 'EXECUTING', text)
+      say(id, d.device, 'EXECUTING', text)
       if kind == 'accepted' then R.received(id, attempt, wait) end
     end
     return 1
@@ -236,7 +236,7 @@
         failed(id, d, text)
       elseif d.sms == 'accepted' or d.sms == 'unknown' then
         call('HSET', key(id), 'sms', 'undelivered')
-        tell(id, d.device, 'EXECUTING', text)
+        say(id, d.device, 'EXECUTING', text)
       end
     end
     return 1
