@@ -88,6 +88,17 @@ func (b *Bridge) openSMS(keys auth.Keyspace, metrics prometheus.Registerer) erro
 	return nil
 }
 
+// DescribeSMS says in a few words how SMS go.
+func (b *Bridge) DescribeSMS() string {
+	switch {
+	case b.gateway == nil:
+		return "off: none are sent"
+	case strings.HasPrefix(b.cfg.SMS, "loopback:"):
+		return "loopback: they are shown in the log and not sent (see --sms)"
+	}
+	return "by " + b.gateway.Name()
+}
+
 // noteSMS is the trace for SMS.
 func (b *Bridge) noteSMS(id auth.DeviceID, text string) {
 	if b.trace != nil {

@@ -123,7 +123,7 @@ func TestSMS(t *testing.T) {
 	for _, s := range d.Timeline {
 		what = append(what, s.What)
 	}
-	if got, want := strings.Join(what, " "), "queued executing temporary executing accepted executing undelivered executing delivered succeeded"; got != want || d.State != downlink.Succeeded {
+	if got, want := strings.Join(what, " "), "queued executing temporary accepted undelivered delivered succeeded"; got != want || d.State != downlink.Succeeded {
 		t.Errorf("%s: %s, want %s", d.State, got, want)
 	}
 	if !slices.IsSortedFunc(d.Timeline, func(a, b DownlinkStep) int { return a.At.Compare(b.At) }) {

@@ -83,6 +83,7 @@ func (c crier) ready(b *bridge.Bridge, generated string) {
 		fmt.Fprintf(c.w, "  %-9s %s\n", a.Name, a.URL)
 	}
 	fmt.Fprintf(c.w, "  %-9s %s\n", "store", b.Describe())
+	fmt.Fprintf(c.w, "  %-9s %s\n", "sms", b.DescribeSMS())
 	if generated != "" {
 		fmt.Fprintf(c.w, "  %-9s %s  (generated for this run; set --admin-key to keep one)\n", "admin key", generated)
 	}
@@ -108,11 +109,12 @@ type ready struct {
 	Version   string            `json:"version"`
 	Listeners map[string]string `json:"listeners"` // URLs, by the names of their flags
 	Store     string            `json:"store"`
+	SMS       string            `json:"sms"`
 	AdminKey  string            `json:"adminKey,omitempty"` // one that was generated
 }
 
 func newReady(b *bridge.Bridge, generated string) ready {
-	r := ready{"ready", bridge.Version(), map[string]string{}, b.Describe(), generated}
+	r := ready{"ready", bridge.Version(), map[string]string{}, b.Describe(), b.DescribeSMS(), generated}
 	for _, a := range b.Addresses() {
 		r.Listeners[a.Name] = a.URL
 	}
