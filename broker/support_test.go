@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -240,18 +239,13 @@ func contextWith(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
 }
 
-// Deliver puts messages on the tape and delivers them, those for devices apart.
+// Deliver puts messages of streams on the tape and delivers them.
 func (e *edge) Deliver(msgs []*Message) {
 	e.tapeLock.Lock()
 	defer e.tapeLock.Unlock()
 	for len(msgs) > 0 {
-		if strings.HasPrefix(msgs[0].Topic, topicThings) {
-			e.DeliverDevice(msgs[0], func(bool, string) {})
-			msgs = msgs[1:]
-			continue
-		}
 		n := 1
-		for n < len(msgs) && !strings.HasPrefix(msgs[n].Topic, topicThings) && streamOf(msgs[n].Topic) == streamOf(msgs[0].Topic) {
+		for n < len(msgs) && streamOf(msgs[n].Topic) == streamOf(msgs[0].Topic) {
 			n++
 		}
 		e.tape.add(msgs[:n]...)
