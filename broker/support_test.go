@@ -27,6 +27,8 @@ const (
 	patience = 10 * time.Second
 	// quiet is how long nothing must come, where that is what is tested.
 	quiet = 150 * time.Millisecond
+	// shareBeat is of the brokers of tests: what the third one brings about is waited for.
+	shareBeat = 250 * time.Millisecond
 )
 
 // edge is a broker that serves, on a registry in a real Redis, with what it handed on.
@@ -64,7 +66,7 @@ func newEdge(t testing.TB, options ...func(*Config)) *edge {
 		},
 		OnGap:  func(g Missed) { e.gaps <- g },
 		Source: e.tape, Keeper: e.shelf, Share: e.shelf,
-		SessionExpiry: time.Hour, SaveEvery: 20 * time.Millisecond,
+		SessionExpiry: time.Hour, SaveEvery: 20 * time.Millisecond, ShareBeat: shareBeat,
 	}
 	for _, o := range options {
 		o(&cfg)
