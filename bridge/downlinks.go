@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"m2mbridge/bridge/commands"
@@ -12,17 +13,14 @@ import (
 )
 
 // createDownlink makes a downlink of what an app publishes to downlinks/<TYPE>/<value>. Its user properties say what the
-// pack does not: channel, ttl, notBefore, priority, idempotencyKey, ack.
+// pack does not: channel, ttl, notBefore, priority, idempotencyKey, ack, wake; and as, where the payload is no pack.
 func (b *Bridge) createDownlink(d broker.Downlink, done func(broker.Outcome)) {
-	draft := downlink.Draft{Channel: downlink.Any, Priority: downlink.DefaultPriority}
-	for _, p := range d.Properties {
-		if err := commands.Set(&draft, p.Key, p.Val); err != nil {
-			b.rejectDownlink(uplink.MQTT, string(d.Device), "app "+d.App.Name+": "+err.Error(), d.Remote, d.Payload)
-			done(downlinkOutcome(err))
-			return
-		}
+	draft, err := draftOf(&d)
+	if err != nil {
+		b.rejectDownlink(uplink.MQTT, string(d.Device), "app "+d.App.Name+": "+err.Error(), d.Remote, d.Payload)
+		done(downlinkOutcome(err))
+		return
 	}
-	draft.Device, draft.Pack, draft.App = d.Device, d.Payload, d.App.Name
 	go func() { // Redis is asked; a client has few publishes unanswered
 		_, _, err := b.downlinks.Create(context.Background(), draft)
 		if err != nil && !errors.Is(err, downlink.ErrUnavailable) {
@@ -30,6 +28,31 @@ func (b *Bridge) createDownlink(d broker.Downlink, done func(broker.Outcome)) {
 		}
 		done(downlinkOutcome(err))
 	}()
+}
+
+// draftOf reads an app's publish.
+func draftOf(d *broker.Downlink) (draft downlink.Draft, err error) {
+	draft.Channel, draft.Priority = downlink.Any, downlink.DefaultPriority
+	as := "pack"
+	for _, p := range d.Properties {
+		if p.Key == "as" {
+			as = p.Val
+		} else if err := commands.Set(&draft, p.Key, p.Val); err != nil {
+			return draft, err
+		}
+	}
+	draft.Device, draft.App = d.Device, d.App.Name
+	switch as {
+	case "pack":
+		draft.Pack = d.Payload
+	case "text":
+		draft.Text = string(d.Payload)
+	case "data":
+		draft.Data = d.Payload
+	default:
+		return draft, fmt.Errorf("%w: as %.64q: want pack, text or data", downlink.ErrInvalid, as)
+	}
+	return draft, nil
 }
 
 // downlinkOutcome spells what became of an app's publish for MQTT.
@@ -41,7 +64,7 @@ func downlinkOutcome(err error) broker.Outcome {
 		return broker.Outcome{Unavailable: true}
 	case errors.Is(err, downlink.ErrFull):
 		return broker.Outcome{Code: codeQuotaExceeded, Reason: err.Error()}
-	case errors.Is(err, downlink.ErrDevice):
+	case errors.Is(err, downlink.ErrDevice), errors.Is(err, downlink.ErrNoSMS):
 		return broker.Outcome{Code: codeNotAuthorized, Reason: err.Error()}
 	}
 	return broker.Outcome{Code: codePayloadInvalid, Reason: err.Error()}

@@ -33,6 +33,15 @@ type Config struct {
 	Trace     *trace.Trace // nil: no steps of devices' messages are kept
 	Downlinks Downlinks    // nil: there is nothing at the paths of downlinks
 
+	// SMSReady tells whether the SMS gateway would take a message now, and if not
+	// why, in words. Nil: nobody knows.
+	SMSReady func() (ready bool, why string)
+	// SMSReceipts takes what the SMS gateway's operator posts to /sms/receipts,
+	// whose body it finds read already: the secret in it is its own to check. A
+	// status of 2xx is that it is kept, 400, 403 and 404 are refusals, any other
+	// asks for it once more; a text goes along with a refusal. Nil: there is no such path.
+	SMSReceipts http.Handler
+
 	// What devices are shown with; nil: without it.
 	Activities Activities
 	Presences  Presences
@@ -67,6 +76,7 @@ type API struct {
 	sessions Sessions
 
 	downlinks Downlinks
+	smsReady  func() (ready bool, why string)
 
 	activities Activities
 	presences  Presences
@@ -107,7 +117,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		registry: c.Registry, sessions: c.Sessions, downlinks: c.Downlinks, trace: c.Trace, reader: stream.NewReader(c.Client, c.Keys), keys: c.Keys,
 		canStore: c.CanStore, changed: c.Changed, follow: c.Follow, recent: c.Recent, log: c.Log,
-		activities: c.Activities, presences: c.Presences, values: c.Values,
+		smsReady: c.SMSReady, activities: c.Activities, presences: c.Presences, values: c.Values,
 		mux: http.NewServeMux(), version: c.Version,
 	}
 	if a.log == nil {
@@ -137,6 +147,9 @@ func New(c Config) (*API, error) {
 	}
 	if a.downlinks != nil {
 		a.addDownlinks()
+	}
+	if c.SMSReceipts != nil {
+		a.addReceipts(c.SMSReceipts)
 	}
 	a.addStreams()
 	a.addLive()

@@ -2,10 +2,11 @@ package api
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
+	"time"
 
-	"m2mbridge/auth"
 	"m2mbridge/bridge/downlink"
 )
 
@@ -17,15 +18,18 @@ const (
 
 const downlinkBody = `{"device":"` + imei2 + `","pack":[{"n":"n","v":1}]}`
 
-func (op *operation) ofDownlinks() bool { return strings.Contains(op.path, "/downlinks") }
+func (op *operation) ofDownlinks() bool {
+	return strings.Contains(op.path, "/downlinks") || strings.HasPrefix(op.path, smsPath)
+}
 
-// keyWithoutRedis is the key of a request that cannot be answered without Redis.
-// SMS is refused before anything is asked of it, but not before who asks is known.
-func (c *contract) keyWithoutRedis(op *operation) string {
-	if op.OperationID == "create-sms-downlink" {
-		return "a-key-that-was-never-asked-of"
+// ofPath is the operation of a path of downlinks.
+func (c *contract) ofPath(verb, path string) *operation {
+	c.t.Helper()
+	noun := strings.ReplaceAll(strings.TrimPrefix(path, "/v1")[1:], "/", "-")
+	if verb != "list" {
+		noun = strings.Replace(noun, "links", "link", 1)
 	}
-	return adminKey
+	return c.operation(verb + "-" + noun)
 }
 
 // downlinks asks each operation of each path of downlinks.
@@ -33,33 +37,40 @@ func (c *contract) downlinks(a *downlinkAPI) {
 	c.t.Helper()
 	a.call(adminKey, "PUT", path1, "{}") // whether it was there or not
 	a.device(imei2, "")
+	a.withNumber(numbered, "31612345678")
 	narrow := a.app("narrow-downlinks", "downlink.read downlink.write", imei2)
-	for path, name := range map[string]string{"/v1/downlinks": "", "/http/downlinks": "http-", "/mqtt/downlinks": "mqtt-"} {
-		c.created(a, path, name, narrow)
-		c.ended(a, path, name, narrow)
+	for _, path := range []string{"/v1/downlinks", "/http/downlinks", "/mqtt/downlinks"} {
+		c.created(a, path, imei1, `,"channel":"sms"`, narrow)
+		c.ended(a, path, narrow)
 	}
-	c.overSMS(a, narrow)
+	for _, path := range []string{"/sms/downlinks", smsPath} {
+		c.created(a, path, numbered, `,"channel":"http"`, narrow)
+		c.endedBySMS(a, path, narrow)
+	}
+	c.try(c.operation("create-downlink"), http.StatusCreated, adminKey, "/v1/downlinks", bodyOf(numbered, 1, `,"wake":true`))
+	c.try(c.operation("create-sms"), http.StatusCreated, adminKey, smsPath, `{"device":"`+numbered+`","data":"3q2+7w=="}`)
+	c.try(c.operation("list-downlinks"), http.StatusOK, adminKey, "/v1/downlinks?device="+numbered, "")
 }
 
-// created tries what creates and lists.
-func (c *contract) created(a *downlinkAPI, path, name, narrow string) {
+// created tries what creates and lists; never is what cannot be asked for there.
+func (c *contract) created(a *downlinkAPI, path, device, never, narrow string) {
 	c.t.Helper()
-	create, list := c.operation("create-"+name+"downlink"), c.operation("list-"+name+"downlinks")
-	key := `,"idempotencyKey":"` + name + `k"`
-	made := c.made(create, http.StatusCreated, path, bodyOf(imei1, 1, key+`,"ack":true,"priority":0,"ttl":"1h"`))
-	if again := c.made(create, http.StatusOK, path, bodyOf(imei1, 1, key+`,"ack":true,"priority":0,"ttl":"1h"`)); again != made {
+	create, list := c.ofPath("create", path), c.ofPath("list", path)
+	key := `,"idempotencyKey":"` + path + `"`
+	made := c.made(create, http.StatusCreated, path, bodyOf(device, 1, key+`,"ack":true,"priority":0,"ttl":"1h"`))
+	if again := c.made(create, http.StatusOK, path, bodyOf(device, 1, key+`,"ack":true,"priority":0,"ttl":"1h"`)); again != made {
 		c.t.Errorf("%s is %s the second time", made, again)
 	}
-	c.try(create, http.StatusConflict, adminKey, path, bodyOf(imei1, 2, key))
-	c.try(create, http.StatusForbidden, narrow, path, bodyOf(imei1, 1, ""))
+	c.try(create, http.StatusConflict, adminKey, path, bodyOf(device, 2, key))
+	c.try(create, http.StatusForbidden, narrow, path, bodyOf(device, 1, ""))
 	for _, body := range []string{
-		bodyOf(strange, 1, ""), bodyOf("x", 1, ""), bodyOf(imei1, 1, `,"ttl":"x"`), bodyOf(imei1, 1, `,"channel":"sms"`), bodyOf(imei1, 1, `,"wake":true`),
-		`{"device":"` + imei1 + `","pack":[]}`,
+		bodyOf(strange, 1, ""), bodyOf("x", 1, ""), bodyOf(device, 1, `,"ttl":"x"`), bodyOf(device, 1, never), bodyOf(device, 1, `,"wake":true`),
+		`{"device":"` + device + `","pack":[]}`, `{"device":"` + device + `"}`, `{"device":"` + imei1 + `","text":"x"}`,
 	} {
 		c.try(create, http.StatusUnprocessableEntity, adminKey, path, body)
 	}
 	c.listed(list, path, narrow)
-	c.try(c.operation("cancel-"+name+"downlink"), http.StatusNoContent, adminKey, path+"/"+made, "")
+	c.try(c.ofPath("cancel", path), http.StatusNoContent, adminKey, path+"/"+made, "")
 }
 
 // made creates one, and follows where it is said to be.
@@ -84,11 +95,11 @@ func (c *contract) listed(op *operation, path, narrow string) {
 }
 
 // ended tries what gets and cancels, while it waits, is handed over and has ended.
-func (c *contract) ended(a *downlinkAPI, path, name, narrow string) {
+func (c *contract) ended(a *downlinkAPI, path, narrow string) {
 	c.t.Helper()
-	get, cancel := c.operation("get-"+name+"downlink"), c.operation("cancel-"+name+"downlink")
+	get, cancel := c.ofPath("get", path), c.ofPath("cancel", path)
 	via := downlink.MQTT
-	if name == "http-" {
+	if path == "/http/downlinks" {
 		via = downlink.HTTP
 	}
 	made := a.post(adminKey, path, imei1, 3, "")
@@ -112,21 +123,59 @@ func (c *contract) gone(get, cancel *operation, key, at string) {
 	c.try(cancel, http.StatusNotFound, key, at, "")
 }
 
-// overSMS tries the path of a channel of which this bridge creates none: those
-// that there are come from one that does, on the same Redis.
-func (c *contract) overSMS(a *downlinkAPI, narrow string) {
+// endedBySMS tries the same of an SMS, which is accepted, and then refused for good.
+func (c *contract) endedBySMS(a *downlinkAPI, path, narrow string) {
 	c.t.Helper()
-	const path = "/sms/downlinks"
-	c.try(c.operation("create-sms-downlink"), http.StatusUnprocessableEntity, adminKey, path, bodyOf(imei1, 1, ""))
-	made := a.post(adminKey, "/v1/downlinks", imei1, 4, "")
-	key := a.keys.Key(a.keys.Partition(auth.DeviceID(imei1)), "downlink:"+made.ID)
-	if err := a.client.HSet(c.t.Context(), key, "channel", "sms").Err(); err != nil {
-		c.t.Fatal(err)
+	get, cancel := c.ofPath("get", path), c.ofPath("cancel", path)
+	made := a.sms(path, `"text":"reboot"`)
+	at := path + "/" + made.ID
+	c.try(get, http.StatusOK, adminKey, at, "")
+	c.gone(get, cancel, narrow, at)
+	c.gone(get, cancel, adminKey, path+"/"+noDownlink)
+	c.gone(get, cancel, adminKey, path+"/x")
+	attempt := a.begin(made.ID)
+	c.try(get, http.StatusOK, adminKey, at, "")
+	c.try(cancel, http.StatusConflict, adminKey, at, "")
+	a.endSMS(attempt, downlink.SMSOutcome{End: downlink.SMSAccepted, Text: "accepted by a test", Receipts: true})
+	c.try(get, http.StatusOK, adminKey, at, "")
+	a.receipt(attempt, downlink.SMSReceipt{State: "REJECTED", Final: true, Permanent: true})
+	c.try(get, http.StatusOK, adminKey, at, "")
+	c.try(cancel, http.StatusConflict, adminKey, at, "")
+}
+
+// receipts tries the path of the gateway's operator.
+func (c *contract) receipts() {
+	c.t.Helper()
+	op := c.operation("take-sms-receipts")
+	for body, status := range map[string]int{"kept": 200, "none": 400, "secret": 403, "nowhere": 404, "later": 503, strings.Repeat("x", maxReceipt+1): 413} {
+		c.try(op, status, "", op.path, body)
 	}
-	get, cancel := c.operation("get-sms-downlink"), c.operation("cancel-sms-downlink")
-	c.listed(c.operation("list-sms-downlinks"), path, narrow)
-	c.try(get, http.StatusOK, adminKey, path+"/"+made.ID, "")
-	c.gone(get, cancel, narrow, path+"/"+made.ID)
-	c.try(cancel, http.StatusNoContent, adminKey, path+"/"+made.ID, "")
-	c.try(cancel, http.StatusConflict, adminKey, path+"/"+made.ID, "")
+	for range receiptsAtOnce + 1 {
+		if got := c.api.call("", "POST", op.path, "kept"); got.status != http.StatusOK {
+			break
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); !c.seen[op.OperationID][http.StatusTooManyRequests]; {
+		got := c.api.call("", "POST", op.path, "kept", "X-Request-Id", "contract-"+op.OperationID)
+		c.hold(op, got)
+		if time.Now().After(deadline) {
+			c.t.Fatal("it takes all that comes")
+		}
+	}
+}
+
+// operator takes receipts as its secret is right, or not.
+type operator struct{ redis func() bool }
+
+func (o operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	status, ok := map[string]int{"kept": 200, "none": 400, "secret": 403, "nowhere": 404, "later": 500}[string(body)]
+	if err != nil || !ok || !o.redis() {
+		status = http.StatusServiceUnavailable
+	}
+	w.Header().Set("X-Own", "shown to nobody")
+	if status == http.StatusOK {
+		return
+	}
+	http.Error(w, "said by the handler", status)
 }

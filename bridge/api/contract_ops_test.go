@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -143,7 +144,10 @@ var conditional = []struct {
 // have been seen.
 func TestContract(t *testing.T) {
 	var logged safeBuffer
-	d := startDownlinks(t, redistest.Start(t), keepSessions, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&logged, nil)) })
+	d := startDownlinks(t, redistest.Start(t), keepSessions, func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(&logged, nil))
+		c.SMSReceipts = operator{func() bool { return c.Client.Ping(context.Background()).Err() == nil }}
+	})
 	a, c := d.testAPI, newContract(d.testAPI)
 	a.session("ui", "a/b")
 	lacking, reader := a.app("lacking", "downlink.write"), a.app("reader", "downlink.read")
@@ -166,10 +170,11 @@ func TestContract(t *testing.T) {
 	c.try(c.operation("list-devices"), http.StatusOK, adminKey, "/v1/devices", "", "Accept", "application/xml") // there is only JSON
 	c.live()
 	c.downlinks(d)
+	c.receipts()
 	a.redis.Kill()
 	for _, op := range c.operations() {
 		if op.Responses["503"].Headers != nil {
-			c.try(op, http.StatusServiceUnavailable, c.keyWithoutRedis(op), op.sample(), goodBodies[op.OperationID], "Content-Type", op.media())
+			c.try(op, http.StatusServiceUnavailable, adminKey, op.sample(), goodBodies[op.OperationID], "Content-Type", op.media())
 		}
 	}
 	c.complete()
@@ -214,6 +219,7 @@ var goodBodies = map[string]string{
 	"explain":    `{"body":"W10=","token":"00","device":"` + imei2 + `"}`,
 	"put-device": `{}`, "patch-device": `{"name":"n"}`, "rotate-secret": `{}`, "import-devices": `{"id":"` + imei2 + `","unsigned":true}`,
 	"create-downlink": downlinkBody, "create-http-downlink": downlinkBody, "create-mqtt-downlink": downlinkBody, "create-sms-downlink": downlinkBody,
+	"create-sms": downlinkBody, "take-sms-receipts": "kept",
 	"put-app": `{"scopes":["admin"]}`, "patch-app": `{"scopes":["admin"]}`, "rotate-app-key": `{}`,
 }
 
@@ -361,7 +367,7 @@ func (s *safeBuffer) String() string {
 // A body that does not come is waited for, and then refused as documented.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	d := startDownlinks(t, redistest.Start(t))
+	d := startDownlinks(t, redistest.Start(t), func(c *Config) { c.SMSReceipts = operator{func() bool { return true }} })
 	a, c := d.testAPI, newContract(d.testAPI)
 	var waiting sync.WaitGroup // all at once: each waits for seconds
 	for _, op := range c.operations() {

@@ -21,30 +21,40 @@ type outbox struct {
 }
 
 func (a *API) addDownlinks() {
-	for _, o := range []outbox{{a, "/v1/downlinks", ""}, {a, "/http/downlinks", downlink.HTTP}, {a, "/mqtt/downlinks", downlink.MQTT}, {a, "/sms/downlinks", downlink.SMS}} {
+	for _, o := range []outbox{
+		{a, "/v1/downlinks", ""}, {a, "/http/downlinks", downlink.HTTP}, {a, "/mqtt/downlinks", downlink.MQTT}, {a, "/sms/downlinks", downlink.SMS},
+		{a, smsPath, downlink.SMS},
+	} {
 		o.addCreate()
 		o.addList()
 		o.addOne()
 	}
 }
 
+// smsPath is where SMS are called so; /sms/downlinks is the same.
+const smsPath = "/v1/sms"
+
 // operation names an operation of the path.
 func (o *outbox) operation(verb, noun, method, path, summary, description string) huma.Operation {
 	op := huma.Operation{Method: method, Path: o.path + path, Description: description, Tags: []string{"downlinks"}}
-	if o.channel == "" {
-		op.OperationID, op.Summary = verb+"-"+noun, summary
-		return op
+	op.OperationID, op.Summary = verb+"-"+noun, summary
+	switch {
+	case o.path == smsPath:
+		op.OperationID, op.Summary = verb+"-sms", strings.NewReplacer("a downlink", "an SMS", "downlinks", "SMS").Replace(summary)
+		op.Description += " The same as under /sms/downlinks."
+	case o.channel != "":
+		op.OperationID = verb + "-" + string(o.channel) + "-" + noun
+		op.Summary += " over " + strings.ToUpper(string(o.channel))
+		op.Description += " The same as under /v1/downlinks, of channel " + string(o.channel) + " only."
 	}
-	op.OperationID = verb + "-" + string(o.channel) + "-" + noun
-	op.Summary = summary + " over " + strings.ToUpper(string(o.channel))
-	op.Description = strings.TrimSpace(description + " The same as under /v1/downlinks, of channel " + string(o.channel) + " only.")
+	op.Description = strings.TrimSpace(op.Description)
 	return op
 }
 
 func (o *outbox) addCreate() {
 	description := "It is answered with 200 where its idempotency key has made it before."
 	if o.channel == downlink.SMS {
-		description = "Not yet: this bridge sends no SMS, and refuses each with 422."
+		description = "It has one of `text`, `data` and `pack`, and the device an MSISDN. " + description
 	}
 	op := o.operation("create", "downlink", http.MethodPost, "", "Create a downlink", description)
 	op.DefaultStatus, op.Errors = http.StatusCreated, []int{http.StatusConflict}
@@ -52,17 +62,6 @@ func (o *outbox) addCreate() {
 	register(o.API, op, []auth.Scope{auth.ScopeDownlinkWrite}, o.create)
 	made := op.Responses["201"]
 	op.Responses["200"].Content, op.Responses["200"].Headers = made.Content, made.Headers
-	if o.channel == downlink.SMS {
-		neverMade(op.Responses)
-	}
-}
-
-// neverMade takes out of an operation's answers those of a downlink that is made:
-// settle refuses each over SMS.
-func neverMade(answers map[string]*huma.Response) {
-	for _, status := range []string{"200", "201", "409"} {
-		delete(answers, status)
-	}
 }
 
 func (o *outbox) addList() {
@@ -77,11 +76,12 @@ func (o *outbox) addList() {
 }
 
 func (o *outbox) addOne() {
-	op := o.operation("get", "downlink", http.MethodGet, "/{id}", "Get a downlink", "")
+	op := o.operation("get", "downlink", http.MethodGet, "/{id}", "Get a downlink", "With its timeline: what happened to it, in order.")
 	op.Errors = []int{http.StatusNotFound}
 	register(o.API, op, []auth.Scope{auth.ScopeDownlinkRead}, o.get)
 	op = o.operation("cancel", "downlink", http.MethodDelete, "/{id}", "Cancel a downlink",
-		"One that is being handed over, or has ended, cannot be cancelled: that is 409. Afterwards it is kept for seven days, as CANCELLED.")
+		"One that is being handed over, or has ended, cannot be cancelled: that is 409. Afterwards it is kept for seven days, as CANCELLED. "+
+			"An SMS that was accepted may arrive all the same: its cause says so.")
 	op.DefaultStatus, op.Errors = http.StatusNoContent, []int{http.StatusNotFound, http.StatusConflict}
 	register(o.API, op, []auth.Scope{auth.ScopeDownlinkWrite}, o.cancel)
 }
@@ -123,8 +123,7 @@ func (o *outbox) create(ctx context.Context, in *createDownlinkInput) (*createdD
 	return out, err
 }
 
-// settle fixes the channel of a downlink to be created, and refuses what there
-// is no way for.
+// settle fixes the channel of a downlink to be created.
 func (o *outbox) settle(in *DownlinkInput) error {
 	channel := downlink.Channel(in.Channel)
 	switch {
@@ -134,12 +133,6 @@ func (o *outbox) settle(in *DownlinkInput) error {
 		channel = o.channel
 	case o.channel != "" && channel != o.channel:
 		return invalid("body.channel", "under "+o.path+" it is "+string(o.channel)+"; other channels are under /v1/downlinks", "")
-	}
-	switch {
-	case channel == downlink.SMS:
-		return invalid("body.channel", "sms is not available: this bridge sends no SMS yet", "")
-	case in.Wake:
-		return invalid("body.wake", "it is not available: this bridge sends no SMS yet, and so cannot wake a device", "")
 	}
 	in.Channel = string(channel)
 	return nil
@@ -157,7 +150,7 @@ func (o *outbox) get(ctx context.Context, in *DownlinkParam) (*oneDownlink, erro
 	if err != nil {
 		return nil, err
 	}
-	shown, err := o.showDownlink(ctx, &d)
+	shown, err := o.showDownlinkWhole(ctx, &d)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +182,7 @@ func (o *outbox) known(ctx context.Context, id string) (downlink.Downlink, error
 func invalidDownlink(err error) error {
 	text := strings.TrimPrefix(err.Error(), downlink.ErrInvalid.Error()+": ")
 	field, message, _ := strings.Cut(text, ": ")
-	if slices.Contains([]string{"channel", "ttl", "notBefore", "priority", "idempotencyKey", "pack"}, field) {
+	if slices.Contains([]string{"channel", "ttl", "notBefore", "priority", "idempotencyKey", "pack", "text", "data", "wake", "ack"}, field) {
 		return invalid("body."+field, message, "")
 	}
 	return huma.Error422UnprocessableEntity(text)

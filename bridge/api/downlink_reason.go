@@ -27,6 +27,22 @@ func (a *API) showDownlink(ctx context.Context, d *downlink.Downlink) (Downlink,
 	return shown[0], nil
 }
 
+// showDownlinkWhole is showDownlink with all that happened to it.
+func (a *API) showDownlinkWhole(ctx context.Context, d *downlink.Downlink) (Downlink, error) {
+	steps, next, err := a.downlinks.Timeline(ctx, d.ID)
+	if err != nil {
+		return Downlink{}, err
+	}
+	if d.SMS != nil {
+		d.SMS.Next = next
+	}
+	shown, err := a.showDownlink(ctx, d)
+	for _, s := range steps {
+		shown.Timeline = append(shown.Timeline, DownlinkStep{s.At, s.What, s.Text})
+	}
+	return shown, err
+}
+
 // showDownlinks shows several, each with what it waits for.
 func (a *API) showDownlinks(ctx context.Context, list []downlink.Downlink) ([]Downlink, error) {
 	presences, err := a.presencesOf(ctx, list)
@@ -36,7 +52,7 @@ func (a *API) showDownlinks(ctx context.Context, list []downlink.Downlink) ([]Do
 	shown := make([]Downlink, len(list))
 	for i := range list {
 		shown[i] = showDownlink(&list[i])
-		shown[i].Reason = reasonOf(&list[i], presences[list[i].Device])
+		shown[i].Reason = reasonOf(&list[i], presences[list[i].Device]) + a.smsReason(&list[i])
 	}
 	return shown, nil
 }
@@ -52,7 +68,7 @@ func (a *API) presencesOf(ctx context.Context, list []downlink.Downlink) (map[au
 	var ids []auth.DeviceID
 	for i := range list {
 		d := &list[i]
-		if _, ok := known[d.Device]; !ok && waitsForContact(d) && d.Channel != downlink.HTTP {
+		if _, ok := known[d.Device]; !ok && waitsForContact(d) && (d.Channel == downlink.MQTT || d.Channel == downlink.Any) {
 			known[d.Device] = nil
 			ids = append(ids, d.Device)
 		}
@@ -78,8 +94,8 @@ func waitsForContact(d *downlink.Downlink) bool {
 	return d.State == downlink.Executing && d.LeaseEnds.IsZero()
 }
 
-// reasonOf says why a downlink is not moving; "" of one that has ended. p is
-// nil where nothing is known.
+// reasonOf says why a downlink is not moving, but for what smsReason adds; "" of
+// one that has ended. p is nil where nothing is known.
 func reasonOf(d *downlink.Downlink, p *Presence) string {
 	switch {
 	case d.State.Final():
@@ -88,11 +104,15 @@ func reasonOf(d *downlink.Downlink, p *Presence) string {
 		return "waits for its turn"
 	case d.State == downlink.Queued:
 		return "waits until " + instant(d.NotBefore)
+	case d.Taken && d.Channel == downlink.SMS:
+		return "waits until " + instant(d.LeaseEnds) + " for the device to acknowledge it; then the next attempt by SMS is made"
 	case d.Taken:
 		return "waits until " + instant(d.LeaseEnds) + " for the device to acknowledge it; then it is handed over again"
 	case !waitsForContact(d):
 		return fmt.Sprintf("attempt %d under way over %s since %s, its outcome awaited until %s",
 			d.Attempts, strings.ToUpper(string(d.Via)), instant(d.HandedAt), instant(d.LeaseEnds))
+	case d.Channel == downlink.SMS:
+		return "waits for "
 	case d.Channel == downlink.HTTP:
 		return "waits for the device's next uplink over HTTP"
 	case d.Channel == downlink.MQTT:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -29,10 +30,18 @@ func startDownlinks(t *testing.T, server *redistest.Server, options ...option) *
 	t.Helper()
 	a := &downlinkAPI{}
 	a.testAPI = start(t, server, append(options, func(c *Config) {
-		a.service = downlink.New(downlink.Config{Client: c.Client, Keys: c.Keys, Room: 5})
+		a.service = downlink.New(downlink.Config{Client: c.Client, Keys: c.Keys, Room: 5, SMS: smsParts, Schedule: "0,60000;172800000"})
 		c.Downlinks = a.service
 	})...)
 	return a
+}
+
+// smsParts is of how many parts an SMS is, by the rules of a test.
+func smsParts(text string, _ []byte) (int, error) {
+	if strings.Contains(text, "\x00") {
+		return 0, errors.New("it has a character that no alphabet has")
+	}
+	return 1 + len(text)/160, nil
 }
 
 // post creates a downlink of the device with n=v; more are further members.
@@ -95,7 +104,12 @@ func TestDownlink(t *testing.T) {
 	if made.ID == "" || made.State != downlink.Queued || got.header.Get("Location") != "/v1/downlinks/"+made.ID {
 		t.Fatalf("%s, Location %s", got.body, got.header.Get("Location"))
 	}
-	if d := cmp.Diff(made, a.get(made.ID)); d != "" {
+	again := a.get(made.ID)
+	if len(again.Timeline) != 1 || again.Timeline[0].What != "queued" || again.Timeline[0].Text != made.Cause || again.Timeline[0].At != made.ModifiedAt {
+		t.Errorf("timeline %+v", again.Timeline)
+	}
+	again.Timeline = nil
+	if d := cmp.Diff(made, again); d != "" {
 		t.Error(d)
 	}
 	if !contains(got.body, `"pack":[{"bn":"urn:dev:IMEI:356726104408422:"},{"n":"led","vb":true},{"n":"x<y","v":1.50},{"n":"downlinkId","vs":"`+made.ID+`"}]`) {
@@ -114,10 +128,24 @@ func TestDownlink(t *testing.T) {
 	}
 }
 
+// Devices of tests of SMS.
+const (
+	numbered = "IMEI:353879234252633"
+	barred   = "IMEI:354679090001234"
+)
+
+// withNumber registers a device that SMS reach.
+func (a *downlinkAPI) withNumber(id, msisdn string) {
+	a.t.Helper()
+	a.want(http.StatusCreated, adminKey, "PUT", "/v1/devices/"+id, `{"msisdn":"`+msisdn+`"}`, nil)
+}
+
 func TestDownlinkRefusals(t *testing.T) {
 	a := startDownlinks(t, redistest.Start(t))
 	a.device(imei1, "")
 	a.device(imei2, "")
+	a.withNumber(numbered, "31612345678")
+	a.want(http.StatusCreated, adminKey, "PUT", "/v1/devices/"+barred, `{"msisdn":"31612345679","sms":false}`, nil)
 	reader, writer := a.app("reader", "downlink.read"), a.app("writer", "downlink.write")
 	narrow := a.app("narrow", "downlink.write downlink.read", imei2)
 	a.post(adminKey, "/v1/downlinks", imei2, 1, `,"idempotencyKey":"k"`)
@@ -134,15 +162,25 @@ func TestDownlinkRefusals(t *testing.T) {
 		{"unknown device", writer, "", bodyOf(uuid1, 1, ""), 422, `"location":"body.device"`},
 		{"no device id", writer, "", bodyOf("x", 1, ""), 422, `"location":"body.device"`},
 		{"no device", writer, "", `{"pack":[{"n":"n","v":1}]}`, 422, "device"},
-		{"no pack", writer, "", `{"device":"` + imei1 + `"}`, 422, "pack"},
+		{"no pack", writer, "", `{"device":"` + imei1 + `"}`, 422, `"location":"body.pack"`},
 		{"pack that is none", writer, "", `{"device":"` + imei1 + `","pack":"x"}`, 422, `"location":"body.pack"`},
 		{"pack without values", writer, "", `{"device":"` + imei1 + `","pack":[{"n":"n"}]}`, 422, `"location":"body.pack"`},
 		{"pack of another device", writer, "", `{"device":"` + imei1 + `","pack":[{"bn":"urn:dev:` + imei2 + `:","n":"n","v":1}]}`, 422, "base name that is not urn:dev:" + imei1},
 		{"large pack", writer, "", `{"device":"` + imei1 + `","pack":[{"n":"n","vs":"` + strings.Repeat("x", 4096) + `"}]}`, 422, "more than 4096"},
 		{"channel", writer, "", bodyOf(imei1, 1, `,"channel":"pigeon"`), 422, `"location":"body.channel"`},
-		{"sms", writer, "", bodyOf(imei1, 1, `,"channel":"sms"`), 422, "sends no SMS yet"},
-		{"sms by path", writer, "/sms/downlinks", bodyOf(imei1, 1, ""), 422, "sends no SMS yet"},
-		{"wake", writer, "", bodyOf(imei1, 1, `,"wake":true`), 422, `"location":"body.wake"`},
+		{"sms without a number", writer, "", bodyOf(imei1, 1, `,"channel":"sms"`), 422, `it is registered without an msisdn","location":"body.device"`},
+		{"wake without a number", writer, "", bodyOf(imei1, 1, `,"wake":true`), 422, `"location":"body.device"`},
+		{"sms that its SIM bars", writer, "/v1/sms", `{"device":"` + barred + `","text":"x"}`, 422, "(sms: false)"},
+		{"sms of nothing", writer, "/sms/downlinks", `{"device":"` + numbered + `"}`, 422, "one of text, data and pack"},
+		{"sms of two", writer, "/v1/sms", bodyOf(numbered, 1, `,"text":"x"`), 422, "one of text, data and pack"},
+		{"long sms", writer, "/v1/sms", `{"device":"` + numbered + `","text":"` + strings.Repeat("x", 1600) + `"}`, 422, `"location":"body.text"`},
+		{"sms of strange characters", writer, "/v1/sms", `{"device":"` + numbered + `","text":"\u0000"}`, 422, `no alphabet has","location":"body.text"`},
+		{"sms of what is no base64", writer, "/v1/sms", `{"device":"` + numbered + `","data":"%"}`, 422, "body.data"},
+		{"sms of text that is to be acknowledged", writer, "/v1/sms", `{"device":"` + numbered + `","text":"x","ack":true}`, 422, `"location":"body.ack"`},
+		{"sms that wakes", writer, "/v1/sms", `{"device":"` + numbered + `","text":"x","wake":true}`, 422, `"location":"body.wake"`},
+		{"text without sms", writer, "", `{"device":"` + numbered + `","text":"x"}`, 422, `"location":"body.text"`},
+		{"data without sms", writer, "/mqtt/downlinks", `{"device":"` + numbered + `","data":"AA=="}`, 422, `"location":"body.data"`},
+		{"other channel than sms", writer, "/v1/sms", `{"device":"` + numbered + `","text":"x","channel":"any"}`, 422, "under /v1/sms it is sms"},
 		{"other channel than the path's", writer, "/http/downlinks", bodyOf(imei1, 1, `,"channel":"mqtt"`), 422, "under /http/downlinks it is http"},
 		{"any channel than the path's", writer, "/mqtt/downlinks", bodyOf(imei1, 1, `,"channel":"any"`), 422, "under /mqtt/downlinks it is mqtt"},
 		{"ttl that is none", writer, "", bodyOf(imei1, 1, `,"ttl":"soon"`), 422, `"location":"body.ttl"`},
@@ -185,7 +223,7 @@ func TestDownlinkScopes(t *testing.T) {
 	a := startDownlinks(t, redistest.Start(t))
 	none := a.app("none", "uplink.read device.read device.write reject.read")
 	reader, writer := a.app("reader", "downlink.read"), a.app("writer", "downlink.write")
-	for _, path := range []string{"/v1/downlinks", "/http/downlinks", "/mqtt/downlinks", "/sms/downlinks"} {
+	for _, path := range []string{"/v1/downlinks", "/http/downlinks", "/mqtt/downlinks", "/sms/downlinks", "/v1/sms"} {
 		for method, other := range map[string]string{"POST ": reader, "DELETE /x": reader, "GET ": writer, "GET /x": writer} {
 			method, rest, _ := strings.Cut(method, " ")
 			for _, key := range []string{none, other} {
@@ -384,7 +422,7 @@ func TestDownlinkList(t *testing.T) {
 			t.Errorf("%s: %v, want %v of %v", query, got, want, all)
 		}
 	}
-	for path, want := range map[string][]string{"/http/downlinks": {all[0], all[3]}, "/mqtt/downlinks": {all[2], all[5]}, "/sms/downlinks": nil} {
+	for path, want := range map[string][]string{"/http/downlinks": {all[0], all[3]}, "/mqtt/downlinks": {all[2], all[5]}, "/sms/downlinks": nil, "/v1/sms": nil} {
 		if got := a.ids(adminKey, path, "sort=createdAt"); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", path, got, want)
 		}
@@ -466,13 +504,9 @@ func TestDownlinksInDocument(t *testing.T) {
 	}
 	a.want(http.StatusOK, "", "GET", "/openapi.json", "", &doc)
 	ids := map[string]bool{}
-	for _, root := range []string{"/v1/downlinks", "/http/downlinks", "/mqtt/downlinks", "/sms/downlinks"} {
-		create := "200 201 401 403 409 422 429 503"
-		if root == "/sms/downlinks" { // none is made there yet: TestContract holds that it tells of no more
-			create = "401 403 422 429 503"
-		}
+	for _, root := range []string{"/v1/downlinks", "/http/downlinks", "/mqtt/downlinks", "/sms/downlinks", "/v1/sms"} {
 		for _, c := range []struct{ method, path, statuses string }{
-			{"post", root, create}, {"get", root, "200 401 403 422 429 503"},
+			{"post", root, "200 201 401 403 409 422 429 503"}, {"get", root, "200 401 403 422 429 503"},
 			{"get", root + "/{id}", "200 401 403 404 422 429 503"}, {"delete", root + "/{id}", "204 401 403 404 409 422 429 503"},
 		} {
 			op := doc.Paths[c.path][c.method]
@@ -484,7 +518,7 @@ func TestDownlinksInDocument(t *testing.T) {
 			}
 		}
 	}
-	if len(ids) != 16 {
+	if len(ids) != 20 || !ids["create-sms"] || !ids["list-sms"] || !ids["get-sms"] || !ids["cancel-sms"] || !ids["get-sms-downlink"] {
 		t.Errorf("%d operations: %v", len(ids), ids)
 	}
 	plain := start(t, redistest.Start(t))

@@ -77,7 +77,7 @@ type Event struct {
 	Kind    string    `json:"kind" doc:"downlink, sms, presence, gap or session" example:"downlink"`
 	Via     string    `json:"via,omitempty" doc:"Of presence: how the device is online, or was last" example:"mqtt"`
 	Subject string    `json:"subject,omitempty" doc:"Id of the downlink, SMS or session"`
-	State   string    `json:"state" example:"SUCCEEDED"`
+	State   string    `json:"state" example:"SUCCEEDED" doc:"Of kind downlink: its state. Of kind sms: what became of an attempt by the gateway's answer (ACCEPTED, TEMPORARY or PERMANENT, refused so, UNKNOWN, and THROTTLED or UNSENT, which were none), what a receipt says of one (DELIVERED, UNDELIVERED, EXPIRED, REJECTED, DELETED, UNKNOWN, ENROUTE, ACCEPTED), or WOKE: the device came. Of presence: online or offline"`
 	Cause   string    `json:"cause,omitempty"`
 }
 

@@ -46,19 +46,22 @@ type (
 		At     string `json:"at" pattern:"^[0-9]+$" doc:"Unix ms"`
 		Kind   string `json:"kind" doc:"downlink, sms, presence, gap or session"`
 		ID     string `json:"id" doc:"Id of the downlink, SMS or session"`
-		State  string `json:"state"`
+		State  string `json:"state" doc:"As in the payload of events"`
 		Cause  string `json:"cause,omitempty"`
 		Via    string `json:"via,omitempty" enum:"http,mqtt" doc:"Of presence: how the device is online, or was last"`
 	}
 	commandEntry struct {
 		Device    string `json:"device" doc:"TYPE:value"`
 		Channel   string `json:"channel,omitempty" enum:"http,mqtt,sms,any" doc:"Missing: any"`
-		Pack      string `json:"pack" contentMediaType:"application/senml+json"`
+		Pack      string `json:"pack,omitempty" contentMediaType:"application/senml+json" doc:"Of channel sms: or text, or data"`
+		Text      string `json:"text,omitempty" doc:"Characters, of channel sms"`
+		Data      string `json:"data,omitempty" contentEncoding:"base64" doc:"Octets in base64, of channel sms"`
 		TTL       string `json:"ttl,omitempty" doc:"A duration such as 48h, or milliseconds"`
 		NotBefore string `json:"not_before,omitempty" doc:"An instant, RFC 3339 or Unix milliseconds"`
 		Key       string `json:"key,omitempty" doc:"Idempotency key"`
 		Priority  string `json:"priority,omitempty" doc:"0 to 9, the highest first; missing: 5"`
 		Ack       string `json:"ack,omitempty" enum:"true,false" doc:"The device is to acknowledge it itself"`
+		Wake      string `json:"wake,omitempty" enum:"true,false" doc:"The device is woken up by SMS while it waits"`
 	}
 )
 
@@ -76,11 +79,13 @@ type (
 	}
 	downlinkProperties struct {
 		Channel   string `json:"channel,omitempty" enum:"http,mqtt,sms,any" doc:"Missing: any"`
+		As        string `json:"as,omitempty" enum:"pack,text,data" doc:"What the payload is: a pack, or of channel sms text or octets; missing: pack"`
 		TTL       string `json:"ttl,omitempty" doc:"A duration such as 48h, or milliseconds"`
 		NotBefore string `json:"notBefore,omitempty" doc:"An instant, RFC 3339 or Unix milliseconds"`
 		Key       string `json:"idempotencyKey,omitempty"`
 		Priority  string `json:"priority,omitempty" doc:"0 to 9, the highest first; missing: 5"`
 		Ack       string `json:"ack,omitempty" enum:"true,false" doc:"The device is to acknowledge it itself"`
+		Wake      string `json:"wake,omitempty" enum:"true,false" doc:"The device is woken up by SMS while it waits"`
 	}
 	tokenProperty struct {
 		Token string `json:"Things-Message-Token,omitempty" pattern:"^[0-9A-Fa-f]{64}$" doc:"sha256(payload, secret) in hex; must match where it is given"`

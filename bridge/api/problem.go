@@ -42,6 +42,8 @@ func (a *API) problem(ctx context.Context, err error) error {
 		return invalidDownlink(err)
 	case errors.Is(err, downlink.ErrDevice):
 		return invalid("body.device", "there is no such device", "")
+	case errors.Is(err, downlink.ErrNoSMS):
+		return invalid("body.device", err.Error(), "")
 	case errors.Is(err, downlink.ErrFull), errors.Is(err, downlink.ErrOther), errors.Is(err, downlink.ErrHanded), errors.Is(err, downlink.ErrFinal):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, stream.ErrRedis), errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy),

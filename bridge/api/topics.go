@@ -36,12 +36,13 @@ func (m *messages) apps() {
 	rejected := topic("rejects", "", "A refused message", "Nothing in it is verified, the device neither: of one that names none the topic is rejects/UNKNOWN/-.")
 	rejected.Parameters["type"] = asyncapi.Parameter{Description: "The device id before its colon", Enum: []string{auth.TypeIMEI, auth.TypeUUID, "UNKNOWN"}}
 	m.add("rejects", rejected, to(asyncapi.Send, auth.ScopeRejectRead), "", Reject{}, idProperty{})
-	event := topic("events", "/{kind}", "An event about a device", "Events of presence need uplink.read or downlink.read, others downlink.read.")
+	event := topic("events", "/{kind}", "An event about a device", "Events of presence need uplink.read or downlink.read, others downlink.read. "+
+		"Of kind sms there is one for each thing that is known of an attempt: that the gateway accepted it is not that the device has it.")
 	event.Parameters["kind"] = asyncapi.Parameter{Description: "As in the payload", Examples: []string{"downlink", "sms", "presence"}}
 	m.add("events", event, to(asyncapi.Send, readScopes(events)...), "", Event{}, idProperty{})
 	m.appEvents()
 	m.presence()
-	m.add("downlinks", topic("downlinks", "", "A downlink to enqueue", "Base names may be left out. What the pack does not say is in user properties (MQTT 5)."),
+	m.add("downlinks", topic("downlinks", "", "A downlink to enqueue", "Base names may be left out. What the pack does not say is in user properties (MQTT 5); with `as` the payload is the text or the octets of an SMS."),
 		to(asyncapi.Receive, auth.ScopeDownlinkWrite), senml, DownlinkPack{}, downlinkProperties{})
 }
 

@@ -37,6 +37,8 @@ type apiServer struct {
 	url    string
 	addr   string
 	stop   func()
+
+	downlinks *downlink.Service
 }
 
 func startAPI(t *testing.T) *apiServer {
@@ -56,8 +58,11 @@ func (s *apiServer) start(server *redistest.Server) {
 		s.t.Fatal(err)
 	}
 	s.trace = trace.New(trace.Config{Memory: 1 << 20, Node: "here", Client: s.client, Registry: registry})
+	s.downlinks = downlink.New(downlink.Config{
+		Client: s.client, Schedule: "0,60000;172800000", SMS: func(text string, _ []byte) (int, error) { return 1 + len(text)/160, nil },
+	})
 	a, err := api.New(api.Config{
-		Registry: registry, Client: s.client, Trace: s.trace, Downlinks: downlink.New(downlink.Config{Client: s.client}), Sessions: session.NewKeeper(session.Config{Client: s.client}),
+		Registry: registry, Client: s.client, Trace: s.trace, Downlinks: s.downlinks, Sessions: session.NewKeeper(session.Config{Client: s.client}),
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -59,6 +59,9 @@ var completions = []struct{ line, offers, never string }{
 	{"m2mbridge serve --no-k", "--no-keep-raw", ""},
 	{"m2mbridge completion ", "bash zsh", "serve"},
 	{"m2mbridge session remove --j", "--json", ""},
+	{"m2mbridge sms ", "add get list cancel", "serve"},
+	{"m2mbridge sms add --", "--data --pack --ttl --not-before --priority --key-id", "--channel --wake"},
+	{"m2mbridge downlink add --w", "--wake", ""},
 }
 
 func TestBashCompletion(t *testing.T) {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,7 +19,7 @@ import (
 // Downlink is `m2mbridge downlink`.
 type Downlink struct {
 	Add    DownlinkAdd    `cmd:"" help:"Queue a message to a device."`
-	Get    DownlinkGet    `cmd:"" help:"Show a downlink, and why it is not moving."`
+	Get    DownlinkGet    `cmd:"" help:"Show a downlink, why it is not moving, and what happened to it."`
 	List   DownlinkList   `cmd:"" help:"List downlinks, the newest first."`
 	Cancel DownlinkCancel `cmd:"" help:"Cancel a downlink that is not being handed over."`
 }
@@ -28,20 +30,22 @@ type DownlinkAdd struct {
 	Device      string        `arg:"" help:"Device id."`
 	Measurement []string      `arg:"" optional:"" placeholder:"NAME[,UNIT]=VALUE" help:"Values to send, as send takes them: a number, true or false, or text."`
 	Pack        string        `placeholder:"FILE" help:"Send the SenML pack of this file instead; - is standard input."`
-	Channel     string        `enum:"http,mqtt,sms,any" default:"any" help:"The way it may go: http, in the answer to the device's next uplink; mqtt; sms; or any, whichever contact comes first."`
+	Channel     string        `enum:"http,mqtt,sms,any" default:"any" help:"The way it may go: http, in the answer to the device's next uplink; mqtt; sms, the pack as an SMS; or any, whichever contact over http or mqtt comes first."`
 	TTL         time.Duration `name:"ttl" default:"0s" help:"How long it may wait. 0: the bridge's 48h."`
 	NotBefore   string        `placeholder:"INSTANT|DURATION" help:"It goes at this instant (RFC 3339) at the earliest, or after so long, such as 10m."`
 	Priority    int           `default:"5" help:"0 to 9: of a device's downlinks those of the highest go first."`
 	Ack         bool          `help:"It has succeeded when the device sends a record named downlinkAck with its id."`
+	Wake        bool          `help:"Wake the device up by SMS while it waits for it."`
 	KeyID       string        `name:"key-id" placeholder:"TEXT" help:"Idempotency key: a second add with it makes no second downlink."`
 }
 
 // Help is the longer text of --help.
 func (DownlinkAdd) Help() string {
-	return `It prints the downlink's id and state. Examples:
+	return `It prints the downlink's id and state. Text and octets go with sms add. Examples:
 
   m2mbridge downlink add IMEI:356726104408422 led=true interval,s=600
   m2mbridge downlink add IMEI:356726104408422 --channel http --not-before 10m reboot=true
+  m2mbridge downlink add IMEI:356726104408422 --channel http --wake reboot=true
   m2mbridge downlink add IMEI:356726104408422 --pack - < pack.json`
 }
 
@@ -55,8 +59,13 @@ func (c *DownlinkAdd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	body, err := client.call(env.Ctx, request{method: http.MethodPost, path: "/v1/downlinks", body: in})
-	if err != nil || c.JSON {
+	return c.addDownlink(env, client, "/v1/downlinks", in)
+}
+
+// addDownlink creates one at a path, and tells its id, state and what it waits for.
+func (f *apiFlags) addDownlink(env *Env, client *apiClient, path string, in *api.DownlinkInput) error {
+	body, err := client.call(env.Ctx, request{method: http.MethodPost, path: path, body: in})
+	if err != nil || f.JSON {
 		return printJSON(env.Stdout, body, err)
 	}
 	var d api.Downlink
@@ -72,7 +81,7 @@ func (c *DownlinkAdd) Run(env *Env) error {
 
 func (c *DownlinkAdd) input(stdin io.Reader, now time.Time) (*api.DownlinkInput, error) {
 	in := &api.DownlinkInput{
-		Device: c.Device, Channel: c.Channel, Priority: &c.Priority, IdempotencyKey: c.KeyID, Ack: c.Ack,
+		Device: c.Device, Channel: c.Channel, Priority: &c.Priority, IdempotencyKey: c.KeyID, Ack: c.Ack, Wake: c.Wake,
 	}
 	if c.TTL != 0 {
 		in.TTL = c.TTL.String()
@@ -157,13 +166,15 @@ func (DownlinkGet) Help() string {
 }
 
 // Run shows the downlink.
-func (c *DownlinkGet) Run(env *Env) error {
-	client, err := c.client()
+func (c *DownlinkGet) Run(env *Env) error { return c.getDownlink(env, "/v1/downlinks", c.ID) }
+
+func (f *apiFlags) getDownlink(env *Env, path, id string) error {
+	client, err := f.client()
 	if err != nil {
 		return err
 	}
-	body, err := client.call(env.Ctx, request{method: http.MethodGet, path: downlinkPath(c.ID)})
-	if err != nil || c.JSON {
+	body, err := client.call(env.Ctx, request{method: http.MethodGet, path: downlinkPath(path, id)})
+	if err != nil || f.JSON {
 		return printJSON(env.Stdout, body, err)
 	}
 	var d api.Downlink
@@ -174,7 +185,7 @@ func (c *DownlinkGet) Run(env *Env) error {
 	return nil
 }
 
-func downlinkPath(id string) string { return "/v1/downlinks/" + url.PathEscape(id) }
+func downlinkPath(path, id string) string { return path + "/" + url.PathEscape(id) }
 
 func showDownlink(w io.Writer, d *api.Downlink) {
 	line := func(name, value string) {
@@ -194,9 +205,17 @@ func showDownlink(w io.Writer, d *api.Downlink) {
 	line("reason", d.Reason)
 	line("channel", string(d.Channel))
 	line("pack", string(d.Pack))
+	line("text", d.Text)
+	line("data", hex.EncodeToString(d.Data))
 	line("priority", strconv.Itoa(d.Priority))
 	if d.Ack {
 		line("ack", "by the device")
+	}
+	if d.Wake {
+		line("wake", "by SMS")
+	}
+	if d.SMS != nil {
+		line("sms", smsLine(d.SMS))
 	}
 	line("app", d.App)
 	line("key id", d.IdempotencyKey)
@@ -207,6 +226,40 @@ func showDownlink(w io.Writer, d *api.Downlink) {
 	at("not before", d.NotBefore)
 	at("expires", d.ExpiresAt)
 	at("modified", d.ModifiedAt)
+	showTimeline(w, d.Timeline)
+}
+
+// smsLine is how it stands with the attempts by SMS.
+func smsLine(s *api.DownlinkSMS) string {
+	text := s.State + ", " + strconv.Itoa(s.Attempts) + " attempts"
+	if s.Attempts == 1 {
+		text = s.State + ", 1 attempt"
+	}
+	for _, part := range []struct {
+		name string
+		at   time.Time
+	}{{"first", s.FirstAt}, {"next", s.NextAt}, {"until", s.LimitAt}} {
+		if !part.at.IsZero() {
+			text += ", " + part.name + " " + second(part.at)
+		}
+	}
+	return text
+}
+
+// showTimeline shows what happened to a downlink, a step a line.
+func showTimeline(w io.Writer, steps []api.DownlinkStep) {
+	if len(steps) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "timeline")
+	rows := make([][]string, len(steps))
+	for i, s := range steps {
+		rows[i] = []string{"  " + second(s.At), printable(s.What), printable(s.Text)}
+	}
+	widths := widthsOf(rows)
+	for _, cells := range rows {
+		fmt.Fprintln(w, lineOf(cells, widths))
+	}
 }
 
 // DownlinkList is `m2mbridge downlink list`.
@@ -231,12 +284,7 @@ func (c *DownlinkList) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	query := url.Values{}
-	for name, value := range map[string]string{"device": c.Device, "state": strings.Join(c.State, ","), "channel": strings.Join(c.Channel, ",")} {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
+	query := queryOf("device", c.Device, "state", strings.Join(c.State, ","), "channel", strings.Join(c.Channel, ","))
 	t := newTable(env.Stdout, "no downlinks", "ID", "DEVICE", "STATE", "CHANNEL", "CREATED", "WHY")
 	err = client.list(env.Ctx, "/v1/downlinks", query, c.Limit, func(item json.RawMessage) error {
 		if c.JSON {
@@ -246,16 +294,23 @@ func (c *DownlinkList) Run(env *Env) error {
 		if err := json.Unmarshal(item, &d); err != nil {
 			return fmt.Errorf("read downlink: %w", err)
 		}
-		why := d.Reason
-		if why == "" {
-			why = d.Cause
-		}
-		return t.row(d.ID, d.Device, string(d.State), string(d.Channel), second(d.CreatedAt), why)
+		return t.row(d.ID, d.Device, string(d.State), string(d.Channel), second(d.CreatedAt), cmp.Or(d.Reason, d.Cause))
 	})
 	if err != nil || c.JSON {
 		return err
 	}
 	return t.end()
+}
+
+// queryOf is of pairs of a name and a value; what is empty is left out.
+func queryOf(pairs ...string) url.Values {
+	query := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			query.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return query
 }
 
 // DownlinkCancel is `m2mbridge downlink cancel`.
@@ -272,17 +327,19 @@ func (DownlinkCancel) Help() string {
 }
 
 // Run cancels the downlink.
-func (c *DownlinkCancel) Run(env *Env) error {
-	client, err := c.client()
+func (c *DownlinkCancel) Run(env *Env) error { return c.cancelDownlink(env, "/v1/downlinks", c.ID) }
+
+func (f *apiFlags) cancelDownlink(env *Env, path, id string) error {
+	client, err := f.client()
 	if err != nil {
 		return err
 	}
-	if _, err := client.call(env.Ctx, request{method: http.MethodDelete, path: downlinkPath(c.ID)}); err != nil {
+	if _, err := client.call(env.Ctx, request{method: http.MethodDelete, path: downlinkPath(path, id)}); err != nil {
 		return err
 	}
-	if c.JSON {
-		return json.NewEncoder(env.Stdout).Encode(map[string]string{"cancelled": c.ID})
+	if f.JSON {
+		return json.NewEncoder(env.Stdout).Encode(map[string]string{"cancelled": id})
 	}
-	fmt.Fprintf(env.Stdout, "cancelled %s\n", printable(c.ID))
+	fmt.Fprintf(env.Stdout, "cancelled %s\n", printable(id))
 	return nil
 }

@@ -60,6 +60,9 @@ attempts   0
 created    ` + at + `
 expires    ` + at + `
 modified   ` + at + `
+timeline
+  ` + at + `  queued     created by app admin
+  ` + at + `  executing  its turn
 $`).MatchString(out) {
 		t.Errorf("get:\n%s", out)
 	}
@@ -137,7 +140,8 @@ func TestDownlinkErrorsHelp(t *testing.T) {
 		{add + " led=true --not-before soon", 2, "neither an instant such as"},
 		{add + " led=true --ttl -1s", 1, "ttl: "},
 		{add + " led=true --priority 10", 1, "priority: "},
-		{add + " led=true --channel sms", 1, "sends no SMS yet"},
+		{add + " led=true --channel sms", 1, "device: the device cannot be reached by SMS: it is registered without an msisdn"},
+		{add + " led=true --wake", 1, "device: the device cannot be reached by SMS"},
 		{"downlink add IMEI:490154203237518 led=true", 1, "device: there is no such device"},
 		{"downlink add x led=true", 1, "device: "},
 		{"downlink get 0-none", 1, "404 Not Found"},

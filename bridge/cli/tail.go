@@ -32,8 +32,8 @@ type Tail struct {
 func (Tail) Help() string {
 	return `It goes on where it was when the bridge comes back, until it is interrupted.
 Of one device it shows each step of its messages, too: bytes in, verdict, pack,
-stream id, topics and how many subscribers were given it; and its connections
-and downlinks.
+stream id, topics and how many subscribers were given it; and its connections,
+downlinks and SMS.
 Examples:
 
   m2mbridge tail --device IMEI:356726104408422
@@ -196,7 +196,7 @@ func describe(m *sseMessage) (at time.Time, device, text string, err error) {
 	default:
 		var e api.Event
 		err = json.Unmarshal([]byte(m.data), &e)
-		return e.At, cmp.Or(e.Device, e.App), strings.TrimRight(fmt.Sprintf("%s  %s %s  %s", e.Kind, e.Subject, e.State, e.Cause), " "), err
+		return e.At, cmp.Or(e.Device, e.App), strings.TrimRight(fmt.Sprintf("%-8s  %s %s  %s", e.Kind, e.Subject, e.State, e.Cause), " "), err
 	}
 }
 

@@ -3,6 +3,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ type Config struct {
 type Rejected struct {
 	Device string // as it was given
 	Detail string
-	Pack   string // as it was given
+	Pack   string // as it was given, or text, or data
 }
 
 // Commands reads the streams; make one with New.
@@ -232,7 +233,7 @@ func (r *reader) carryOut(ctx context.Context, key string, entries []redis.XMess
 func (r *reader) one(ctx context.Context, key string, e *redis.XMessage) error {
 	text := func(name string) string { s, _ := e.Values[name].(string); return s }
 	reject := func(err error) error {
-		r.c.cfg.Reject(Rejected{Device: text("device"), Detail: "command " + e.ID + ": " + err.Error(), Pack: text("pack")})
+		r.c.cfg.Reject(Rejected{Device: text("device"), Detail: "command " + e.ID + ": " + err.Error(), Pack: cmp.Or(text("pack"), text("text"), text("data"))})
 		return nil
 	}
 	d, err := draftOf(e.Values)

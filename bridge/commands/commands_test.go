@@ -3,7 +3,9 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,10 +35,12 @@ func newDesk(t *testing.T, s *redistest.Server, name string, create func(context
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := registry.PutDevice(t.Context(), auth.Device{ID: imei, Unsigned: true}, auth.Upsert); err != nil {
+	if _, err := registry.PutDevice(t.Context(), auth.Device{ID: imei, Unsigned: true, MSISDN: "31612345678"}, auth.Upsert); err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{downlinks: downlink.New(downlink.Config{Client: s.Client()})}
+	d := &desk{downlinks: downlink.New(downlink.Config{
+		Client: s.Client(), Schedule: "0;3600000", SMS: func(text string, data []byte) (int, error) { return 1, nil },
+	})}
 	if create == nil {
 		create = d.downlinks.Create
 	}
@@ -120,6 +124,48 @@ func TestCommands(t *testing.T) {
 		t.Errorf("rejected %+v", r)
 	} else if r[4].Device != imei || !strings.Contains(r[4].Detail, `unknown field "tll"`) || r[4].Pack != pack {
 		t.Errorf("rejected %+v", r[4])
+	}
+}
+
+// SMS are of text, data or a pack; what wakes a device up goes another way.
+func TestCommandsOfSMS(t *testing.T) {
+	s := redistest.Start(t)
+	d, c := newDesk(t, s, "a", nil), s.Client()
+	d.run(t)
+	pack := `[{"n":"interval","v":60}]`
+	for _, good := range [][]string{
+		{"text", "reboot", "channel", "sms"}, {"data", "3q2+7w==", "channel", "sms"}, {"pack", pack, "channel", "sms", "ack", "true"}, {"pack", pack, "channel", "http", "wake", "true"},
+	} {
+		add(t, c, append([]string{"device", imei}, good...)...)
+	}
+	for _, bad := range [][]string{
+		{"text", "reboot"}, {"text", "reboot", "pack", pack, "channel", "sms"}, {"data", "%", "channel", "sms"}, {"pack", pack, "wake", "perhaps"}, {"text", "x", "channel", "sms", "wake", "true"},
+	} {
+		add(t, c, append([]string{"device", imei}, bad...)...)
+	}
+	eventually(t, "all are carried out", func() bool { return c.XLen(t.Context(), "m2m:{0}:commands").Val() == 0 })
+	var made []string
+	for _, m := range created(t, d) {
+		made = append(made, fmt.Sprintf("%s text %q data %x pack %v ack %v wake %v", m.Channel, m.Text, m.Data, len(m.Pack) > 0, m.Ack, m.Wake))
+	}
+	slices.Sort(made) // those of one ms are in no order
+	if want := []string{
+		`http text "" data  pack true ack false wake true`, `sms text "" data  pack true ack true wake false`,
+		`sms text "" data deadbeef pack false ack false wake false`, `sms text "reboot" data  pack false ack false wake false`,
+	}; !slices.Equal(made, want) {
+		t.Errorf("created %q", made)
+	}
+	rejected := d.rejects()
+	if len(rejected) != 5 {
+		t.Fatalf("rejected %+v", rejected)
+	}
+	for i, want := range []string{"text: only an SMS has text", "one of text, data and pack", `data "%": want base64`, `wake "perhaps": want true or false`, "wake: an SMS needs none"} {
+		if !strings.Contains(rejected[i].Detail, want) {
+			t.Errorf("rejected %+v, want %s", rejected[i], want)
+		}
+	}
+	if rejected[0].Pack != "reboot" || rejected[2].Pack != "%" {
+		t.Errorf("rejected %+v", rejected)
 	}
 }
 

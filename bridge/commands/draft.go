@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"time"
@@ -31,6 +32,10 @@ func Set(d *downlink.Draft, name, text string) (err error) {
 		d.Channel = downlink.Channel(text)
 	case "pack":
 		d.Pack = []byte(text)
+	case "text":
+		d.Text = text
+	case "data":
+		d.Data, err = base64.StdEncoding.DecodeString(text)
 	case "ttl":
 		d.TTL, err = duration(text)
 	case "not_before", "notBefore":
@@ -41,8 +46,10 @@ func Set(d *downlink.Draft, name, text string) (err error) {
 		d.Priority, err = strconv.Atoi(text)
 	case "ack":
 		d.Ack, err = strconv.ParseBool(text)
+	case "wake":
+		d.Wake, err = strconv.ParseBool(text)
 	default:
-		return fmt.Errorf("%w: unknown field %.64q: there are device channel pack ttl not_before (notBefore) key (idempotencyKey) priority ack", downlink.ErrInvalid, name)
+		return fmt.Errorf("%w: unknown field %.64q: there are device channel pack text data ttl not_before (notBefore) key (idempotencyKey) priority ack wake", downlink.ErrInvalid, name)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s %.64q: want %s", downlink.ErrInvalid, name, text, formOf(name))
@@ -59,8 +66,10 @@ func formOf(name string) string {
 		return "a duration such as 90s or 48h, or milliseconds"
 	case "priority":
 		return "0 to 9"
-	case "ack":
+	case "ack", "wake":
 		return "true or false"
+	case "data":
+		return "base64"
 	}
 	return "an instant such as 2026-11-26T20:36:00Z, or Unix milliseconds"
 }
