@@ -78,7 +78,10 @@ func TestSearch(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		r := testRegistry(t, s, func(c *RegistryConfig) { c.Keys.Partitions = 3 })
 		all := crowd(t, r)
-		yes := true
+		yes, few := true, 7
+		if s.IsMini() { // whose Lua the race detector slows down: ever so many small pages show no more
+			few = 40
+		}
 		for _, search := range []Search{
 			{}, {ID: "IMEI:0000000001"}, {ID: "imei:00000000012"}, {ID: "0000000002"}, {ID: "dvnuuid"}, {ID: "DVNUUID:00000000-0000-0000-0000-0000000000C"},
 			{ICCID: "8931000000000000029"}, {ICCID: "89310"}, {MSISDN: "+316000000"}, {MSISDN: "31600000123"},
@@ -87,7 +90,7 @@ func TestSearch(t *testing.T) {
 			{Disabled: &yes}, {Disabled: new(bool), Labels: []string{"site=s0"}}, {Name: "pump", Labels: []string{"site=s1"}, ID: "IMEI"},
 		} {
 			for _, sort := range []Sort{ByID, ByCreated, ByModified} {
-				for _, limit := range []int{7, 1000} {
+				for _, limit := range []int{few, 1000} {
 					for _, reverse := range []bool{false, true} {
 						want := expected(all, search, sort, reverse)
 						if got := listAll(t, r, ListQuery{Search: search, Sort: sort, Limit: limit, Reverse: reverse}); !slices.Equal(got, want) {

@@ -55,6 +55,7 @@ func follow(t testing.TB, r *Registry) *follower {
 	go func() { ended <- r.Run(ctx) }()
 	f.stop = func() {
 		cancel()
+		_ = r.blocking.Close() // ends its XREAD
 		select {
 		case err := <-ended:
 			if err != nil {

@@ -83,6 +83,7 @@ type Config struct {
 	ShutdownGrace  time.Duration // for uplinks in flight when Serve's context ends; 0: 5 s
 	SessionExpiry  time.Duration // longest that an app's session is kept without a connection; 0: none is
 	SaveEvery      time.Duration // between two times that sessions are saved; 0: 1 s
+	ShareBeat      time.Duration // between renewals of shared subscriptions, and looks for what other nodes let go; 0: 4 s
 
 	Window           int // messages of QoS 1 unacknowledged by a 3.1.1 subscriber, and most for a 5 one; 0: 64, at most 1024
 	MaxSubscriptions int // topic filters of one session; 0: 100
@@ -202,6 +203,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{&c.ConnectTimeout, 10 * time.Second}, {&c.LoginTimeout, time.Second}, {&c.WriteTimeout, 10 * time.Second},
 		{&c.MaxKeepAlive, 12 * time.Hour}, {&c.AckTimeout, 20 * time.Second}, {&c.ShutdownGrace, 5 * time.Second}, {&c.SaveEvery, time.Second},
+		{&c.ShareBeat, 4 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.zero

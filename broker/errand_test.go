@@ -24,6 +24,16 @@ func (e *edge) errandFor(text string) (chan told, bool) {
 	return outcome, e.DeliverDevice(m, func(delivered bool, cause string) { outcome <- told{delivered, cause} })
 }
 
+// takes is errandFor where the device's session must take it.
+func (e *edge) takes(text string) chan told {
+	e.t.Helper()
+	outcome, ok := e.errandFor(text)
+	if !ok {
+		e.t.Fatalf("the device's session does not take %.20q", text)
+	}
+	return outcome
+}
+
 // becomes wants an outcome.
 func (e *edge) becomes(outcome chan told, delivered bool, cause string) {
 	e.t.Helper()
@@ -55,14 +65,14 @@ func TestErrands(t *testing.T) {
 		p.send(ack(packets.Puback, got.PacketID))
 		e.becomes(first, true, "PUBACK")
 
-		again, _ := e.errandFor("3")
+		again := e.takes("3")
 		p.next(packets.Publish)
 		_ = p.conn.Close()
 		e.becomes(again, false, "session ended")
 
 		p = e.device(version)
 		p.subOK(0, downlinks)
-		unconfirmed, _ := e.errandFor("4")
+		unconfirmed := e.takes("4")
 		equal(t, "QoS", p.next(packets.Publish).FixedHeader.Qos, byte(0))
 		e.becomes(unconfirmed, true, "QoS 0")
 		nothing(t, first)
@@ -74,7 +84,7 @@ func TestErrandRefusedByDevice(t *testing.T) {
 	e := newEdge(t)
 	p := e.device(version5)
 	p.subOK(1, downlinks)
-	outcome, _ := e.errandFor("1")
+	outcome := e.takes("1")
 	refusal := ack(packets.Puback, p.next(packets.Publish).PacketID)
 	refusal.ReasonCode = 0x99
 	p.send(refusal)
@@ -86,7 +96,7 @@ func TestErrandNotAcknowledged(t *testing.T) {
 	e := newEdge(t, func(c *Config) { c.AckTimeout = 200 * time.Millisecond })
 	p := e.device(version5)
 	p.subOK(1, downlinks)
-	outcome, _ := e.errandFor("1")
+	outcome := e.takes("1")
 	p.next(packets.Publish)
 	p.closed(0x80)
 	e.becomes(outcome, false, "no PUBACK")

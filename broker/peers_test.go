@@ -104,13 +104,12 @@ func TestPaho311(t *testing.T) {
 			receive(t, e.uplinks)
 		}
 	}
-	for i := range 50 {
-		e.Deliver([]*Message{{Topic: downlinks, Payload: fmt.Append(nil, i), Device: imei}})
-	}
-	for i := range 50 {
+	for i := range 50 { // each when the device has acknowledged the one before
+		outcome := e.takes(fmt.Sprint(i))
 		if m := receive(t, got); string(m.Payload()) != fmt.Sprint(i) || m.Qos() != 1 {
 			t.Fatalf("message %d is %s", i, m.Payload())
 		}
+		e.becomes(outcome, true, "PUBACK")
 	}
 }
 

@@ -76,7 +76,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			b.save(nil)
 		case <-ticker.C:
 			b.save(b.sessions.of(""))
-			if time.Since(beaten) >= shareBeat {
+			if time.Since(beaten) >= b.cfg.ShareBeat {
 				beaten = time.Now()
 				b.beat()
 			}

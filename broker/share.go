@@ -42,7 +42,6 @@ type shareLane struct {
 const (
 	shareAtOnce = 128                    // claims made at once
 	shareSkip   = 1024                   // entries for nobody, after which the subscription is moved on
-	shareBeat   = 4 * time.Second        // between renewals, and looks for what other nodes let go
 	sharePause  = 200 * time.Millisecond // after the store failed
 )
 

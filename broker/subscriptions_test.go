@@ -45,23 +45,29 @@ func TestDownlinkDelivery(t *testing.T) {
 			other := e.device(version5, login(imei2.BaseName(), secret))
 			other.subOK(1, "things/IMEI/356726104408423/downlink")
 			p := e.device(version)
-			m := message(downlinks, `[{"bn":"urn:dev:IMEI:356726104408422:"}]`)
-			m.Device = imei
-			e.Deliver([]*Message{m}) // nobody is subscribed
+			const body = `[{"bn":"urn:dev:IMEI:356726104408422:"}]`
+			if _, ok := e.errandFor(body); ok {
+				t.Error("taken for a device that is not subscribed")
+			}
 			p.subOK(1, filter)
-			wrong := message("things/IMEI/356726104408423/downlink", "")
-			wrong.Device = imei
-			e.Deliver([]*Message{m, wrong})
+			wrong := &Message{Topic: "things/IMEI/356726104408423/downlink", Device: imei}
+			if e.DeliverDevice(wrong, func(bool, string) {}) {
+				t.Error("taken for a device, on another's topic")
+			}
+			outcome := e.takes(body)
 			got := p.next(packets.Publish)
-			if got.TopicName != filter || string(got.Payload) != string(m.Payload) || got.FixedHeader.Qos != 1 {
+			if got.TopicName != filter || string(got.Payload) != body || got.FixedHeader.Qos != 1 {
 				t.Errorf("got %s %s", got.TopicName, got.Payload)
 			}
 			p.send(ack(packets.Puback, got.PacketID))
+			e.becomes(outcome, true, "PUBACK")
 			p.alive()
 			other.alive()
 			p.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe}, PacketID: 4, Filters: packets.Subscriptions{{Filter: filter}}})
 			p.next(packets.Unsuback)
-			e.Deliver([]*Message{m})
+			if _, ok := e.errandFor(body); ok {
+				t.Error("taken for a device that is not subscribed any more")
+			}
 			p.silent()
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +27,8 @@ const (
 	patience = 10 * time.Second
 	// quiet is how long nothing must come, where that is what is tested.
 	quiet = 150 * time.Millisecond
+	// shareBeat is of the brokers of tests: what the third one brings about is waited for.
+	shareBeat = 250 * time.Millisecond
 )
 
 // edge is a broker that serves, on a registry in a real Redis, with what it handed on.
@@ -65,7 +66,7 @@ func newEdge(t testing.TB, options ...func(*Config)) *edge {
 		},
 		OnGap:  func(g Missed) { e.gaps <- g },
 		Source: e.tape, Keeper: e.shelf, Share: e.shelf,
-		SessionExpiry: time.Hour, SaveEvery: 20 * time.Millisecond,
+		SessionExpiry: time.Hour, SaveEvery: 20 * time.Millisecond, ShareBeat: shareBeat,
 	}
 	for _, o := range options {
 		o(&cfg)
@@ -240,18 +241,13 @@ func contextWith(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
 }
 
-// Deliver puts messages on the tape and delivers them, those for devices apart.
+// Deliver puts messages of streams on the tape and delivers them.
 func (e *edge) Deliver(msgs []*Message) {
 	e.tapeLock.Lock()
 	defer e.tapeLock.Unlock()
 	for len(msgs) > 0 {
-		if strings.HasPrefix(msgs[0].Topic, topicThings) {
-			e.DeliverDevice(msgs[0], func(bool, string) {})
-			msgs = msgs[1:]
-			continue
-		}
 		n := 1
-		for n < len(msgs) && !strings.HasPrefix(msgs[n].Topic, topicThings) && streamOf(msgs[n].Topic) == streamOf(msgs[0].Topic) {
+		for n < len(msgs) && streamOf(msgs[n].Topic) == streamOf(msgs[0].Topic) {
 			n++
 		}
 		e.tape.add(msgs[:n]...)

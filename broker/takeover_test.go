@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestTakeOver(t *testing.T) {
 		now.alive()
 		// The subscription ended with the session; so did nothing of the new one's.
 		now.subOK(1, downlinks)
-		e.Deliver([]*Message{{Topic: downlinks, Payload: []byte("1"), Device: imei}})
+		e.takes("1")
 		now.next(packets.Publish)
 		if s := e.Stats(); s.Devices != 1 {
 			t.Errorf("%d sessions", s.Devices)
@@ -47,15 +48,22 @@ func TestTakeOverOfADeadSocket(t *testing.T) {
 	e := newEdge(t)
 	old := e.device(version5)
 	old.subOK(0, downlinks)
-	e.fill(e.sessions.device(imei), downlinks) // it reads nothing: its socket is full
+	dead := e.sessions.device(imei).conn
+	lost := e.takes(strings.Repeat("x", 16<<20)) // more than sockets hold, and it reads nothing
+	await(t, "its socket is full", func() bool {
+		dead.mu.Lock()
+		defer dead.mu.Unlock()
+		return dead.slow && len(dead.rest) > 0
+	})
 	start := time.Now()
 	now := e.device(version5)
 	now.alive()
 	if d := time.Since(start); d > time.Second {
 		t.Errorf("the new connection waited %v", d)
 	}
+	e.becomes(lost, false, "taken over")
 	now.subOK(1, downlinks)
-	e.Deliver([]*Message{{Topic: downlinks, Payload: []byte("1"), Device: imei}})
+	e.takes("1")
 	equal(t, "payload", string(now.next(packets.Publish).Payload), "1")
 	await(t, "the old one is closed", func() bool { return e.Stats().Connections == 1 })
 }

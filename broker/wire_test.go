@@ -215,7 +215,12 @@ func (p *peer) closed(code byte) {
 // silent checks that nothing comes: neither a packet nor the end.
 func (p *peer) silent() {
 	p.t.Helper()
-	_ = p.conn.SetReadDeadline(time.Now().Add(quiet))
+	p.silentFor(quiet)
+}
+
+func (p *peer) silentFor(d time.Duration) {
+	p.t.Helper()
+	_ = p.conn.SetReadDeadline(time.Now().Add(d))
 	b, err := p.r.Peek(1)
 	var timeout net.Error
 	if err == nil || !errors.As(err, &timeout) || !timeout.Timeout() {

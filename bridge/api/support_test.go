@@ -53,9 +53,10 @@ func start(t *testing.T, server *redistest.Server, options ...option) *testAPI {
 		o(&c)
 	}
 	a.keys = c.Keys
+	blocking := server.Client()
 	var err error
 	a.registry, err = auth.NewRegistry(auth.RegistryConfig{
-		Client: a.client, Blocking: server.Client(), Keys: c.Keys, AdminKey: adminKey,
+		Client: a.client, Blocking: blocking, Keys: c.Keys, AdminKey: adminKey,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +81,7 @@ func start(t *testing.T, server *redistest.Server, options ...option) *testAPI {
 	go func() { a.stopped <- api.Serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
+		_ = blocking.Close() // ends its XREAD
 		<-watching
 		<-watching
 		a.awaitStop()

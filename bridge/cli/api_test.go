@@ -52,7 +52,8 @@ func startAPI(t *testing.T) *apiServer {
 // start serves on s.addr until s.stop.
 func (s *apiServer) start(server *redistest.Server) {
 	s.t.Helper()
-	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.client, Blocking: server.Client(), AdminKey: testAdminKey})
+	blocking := server.Client()
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.client, Blocking: blocking, AdminKey: testAdminKey})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -79,6 +80,7 @@ func (s *apiServer) start(server *redistest.Server) {
 	running := true
 	s.stop = func() {
 		cancel()
+		_ = blocking.Close() // ends its XREAD
 		for range 3 {
 			if running {
 				<-ended

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"testing"
@@ -18,8 +20,11 @@ import (
 )
 
 // TestModel drives two nodes at random over one Redis, and compares it with a
-// model after each step.
+// model after each step: a hundred times, or 25 unless M2M_LONG is set.
 func TestModel(t *testing.T) {
+	if checks := flag.Lookup("rapid.checks"); os.Getenv("M2M_LONG") == "" && checks.Value.String() == checks.DefValue {
+		_ = checks.Value.Set("25")
+	}
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		client := patient(t, s)
 		rapid.Check(t, func(r *rapid.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -244,8 +245,13 @@ return 1`)
 func TestDoctor(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b, ctx := newBench(t, s), t.Context()
+		var good []Entry
 		for i := range 1200 {
-			b.add(fmt.Sprint("good", i), time.Hour)
+			good = append(good, Entry{ID: fmt.Sprint("good", i), At: At(start.Add(time.Hour)), Data: "good"})
+		}
+		for some := range slices.Chunk(good, 100) {
+			_, err := b.set.Add(ctx, 0, some...)
+			b.check(err)
 		}
 		set, data := Keys(auth.Keyspace{}, SMS, 0)
 		far := start.Add(400 * 24 * time.Hour)

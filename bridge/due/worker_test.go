@@ -47,7 +47,7 @@ func TestTwoNodes(t *testing.T) {
 func TestHearsOfOthers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		client := patient(t, s)
-		set := NewSet(Config{Client: client, Keys: partitions(64 * looksPerSecond), Kind: SMS})
+		set := NewSet(Config{Client: client, Keys: partitions(24 * looksPerSecond), Kind: SMS})
 		r, crew := newRecord(), newCrew(t, s)
 		w, _ := crew.run(WorkerConfig{Set: set, Handler: HandlerFunc(r.act), Blocking: client})
 		if w.Look() <= patience {

@@ -409,12 +409,17 @@ func (s *site) entries() (list []entry) {
 	return list
 }
 
+// onceWindow is among how many uplinks of a device a node knows a repeat, unless it is told otherwise.
+const onceWindow = 16
+
 // flood has devices, registered already, send so many numbered messages each as
-// fast as they are acknowledged, from first on, and returns when all are.
+// fast as they are acknowledged, from first on, and returns when all are. No
+// more are in flight than are known as repeats: a Redis that is late on a busy
+// machine has them sent again.
 func (s *site) flood(addr string, list []fleet.Device, first, each int) {
 	s.Helper()
 	number := fleet.NewNumbered(fleet.NumberedConfig{
-		Via: fleet.MQTT, Addr: addr, Devices: list, First: first, Count: each, Window: 64, Epoch: time.Unix(1700000000, 0),
+		Via: fleet.MQTT, Addr: addr, Devices: list, First: first, Count: each, Window: onceWindow, Epoch: time.Unix(1700000000, 0),
 	})
 	if err := number.Run(s.Context()); err != nil {
 		s.Fatal(err)

@@ -82,7 +82,7 @@ func TestFrozenAtQoS0(t *testing.T) {
 			passed(t, all, 5*time.Second, bulky+1)
 			last = all.last()
 		}
-		err := frozen.read(10*time.Second, func(m delivery) bool { d.note(m); return d.has(last) || d.toldUpTo(last) })
+		err := frozen.read(30*time.Second, func(m delivery) bool { d.note(m); return d.has(last) || d.toldUpTo(last) })
 		if err != nil {
 			t.Fatalf("after %d, gaps %v: %v", d.count(), d.gaps, err)
 		}

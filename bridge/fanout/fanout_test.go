@@ -89,8 +89,8 @@ type node struct {
 
 func start(t *testing.T, s *redistest.Server, keys auth.Keyspace, options ...func(*Config)) *node {
 	t.Helper()
-	client := s.Client()
-	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: client, Blocking: s.Client(), Keys: keys})
+	client, blocking := s.Client(), s.Client()
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: client, Blocking: blocking, Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +111,7 @@ func start(t *testing.T, s *redistest.Server, keys auth.Keyspace, options ...fun
 	}
 	ready := make(chan struct{})
 	background(t, registry.Run)
+	t.Cleanup(func() { _ = blocking.Close() }) // ends its XREAD
 	background(t, n.uplinks.Run)
 	background(t, func(ctx context.Context) error { return n.fanout.Run(ctx, func() { close(ready) }) })
 	<-ready

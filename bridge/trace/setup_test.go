@@ -35,7 +35,8 @@ type node struct {
 
 func newNode(t *testing.T, s *redistest.Server, name string, ks auth.Keyspace) *node {
 	t.Helper()
-	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client(), Blocking: s.Client(), Keys: ks})
+	blocking := s.Client()
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client(), Blocking: blocking, Keys: ks})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +55,7 @@ func newNode(t *testing.T, s *redistest.Server, name string, ks auth.Keyspace) *
 		go func() { defer close(done); _ = run(ctx) }()
 		t.Cleanup(func() { cancel(); <-done })
 	}
+	t.Cleanup(func() { _ = blocking.Close() }) // ends its XREAD
 	select {
 	case <-following: // what is announced from now on is heard
 	case <-time.After(10 * time.Second):

@@ -30,8 +30,8 @@ type rig struct {
 // newRig starts a Service as cfg has it; client, registry and keys are filled in.
 func newRig(t *testing.T, s *redistest.Server, cfg Config) *rig {
 	t.Helper()
-	client := s.Client()
-	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: client, Blocking: s.Client(), Keys: cfg.Keys})
+	client, blocking := s.Client(), s.Client()
+	registry, err := auth.NewRegistry(auth.RegistryConfig{Client: client, Blocking: blocking, Keys: cfg.Keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +42,7 @@ func newRig(t *testing.T, s *redistest.Server, cfg Config) *rig {
 	}
 	r := &rig{Service: service, t: t, client: client, registry: registry}
 	r.background(registry.Run)
+	t.Cleanup(func() { _ = blocking.Close() }) // ends its XREAD
 	r.background(service.Run)
 	r.addDevice(auth.Device{ID: testID, Secret: testSecret})
 	return r
