@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -331,8 +332,8 @@ func TestLateAnswer(t *testing.T) {
 // Ten thousand that fall due in the same second go at the gateway's rate, in order of due time, and hold up no downlink.
 func TestManyAreSpread(t *testing.T) {
 	n, speed := 10_000, 5_000.0
-	if testing.Short() {
-		n = 1_000
+	if os.Getenv("M2M_LONG") == "" {
+		n, speed = 2_000, 1_000
 	}
 	s := redistest.Start(t)
 	b := newBench(t, s, n+1, func(c *Config, d *downlink.Config) {
