@@ -6,6 +6,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,9 @@ type Config struct {
 	// status of 2xx is that it is kept, 400, 403 and 404 are refusals, any other
 	// asks for it once more; a text goes along with a refusal. Nil: there is no such path.
 	SMSReceipts http.Handler
+	// ReceiptRate is how often a second anybody may post to /sms/receipts, all
+	// together. 0: 200.
+	ReceiptRate float64
 
 	// What devices are shown with; nil: without it.
 	Activities Activities
@@ -149,7 +153,7 @@ func New(c Config) (*API, error) {
 		a.addDownlinks()
 	}
 	if c.SMSReceipts != nil {
-		a.addReceipts(c.SMSReceipts)
+		a.addReceipts(c.SMSReceipts, cmp.Or(c.ReceiptRate, receiptRate))
 	}
 	a.addStreams()
 	a.addLive()

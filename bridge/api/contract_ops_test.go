@@ -146,6 +146,7 @@ func TestContract(t *testing.T) {
 	var logged safeBuffer
 	d := startDownlinks(t, redistest.Start(t), keepSessions, func(c *Config) {
 		c.Log = slog.New(slog.NewTextHandler(&logged, nil))
+		c.ReceiptRate = 20
 		c.SMSReceipts = operator{func() bool { return c.Client.Ping(context.Background()).Err() == nil }}
 	})
 	a, c := d.testAPI, newContract(d.testAPI)

@@ -20,8 +20,7 @@ import (
 const (
 	maxReceipt       = 64 << 10
 	receiptReadLimit = 5 * time.Second
-	receiptsASecond  = 200 // of all senders together
-	receiptsAtOnce   = 500
+	receiptRate      = 200 // a second
 	maxRefusal       = 200 // bytes of a text that goes along
 )
 
@@ -29,8 +28,8 @@ const receiptsText = "For the operator behind the SMS gateway, where that tells 
 	"is in the gateway's file (`--sms http:FILE`). No app's key is asked for. What is answered with 429 or 503 is to be sent again; what was told before changes nothing."
 
 // addReceipts has what a gateway's operator posts taken by a handler.
-func (a *API) addReceipts(take http.Handler) {
-	limiter := rate.NewLimiter(receiptsASecond, receiptsAtOnce)
+func (a *API) addReceipts(take http.Handler, perSecond float64) {
+	limiter := rate.NewLimiter(rate.Limit(perSecond), burstOf(perSecond))
 	a.mux.HandleFunc("POST /sms/receipts", func(w http.ResponseWriter, r *http.Request) {
 		if !limiter.Allow() {
 			w.Header().Set("Retry-After", "1")
