@@ -206,10 +206,10 @@ func testNodeOutcomes(t *testing.T, n *node) {
 	if ids, err := to("0002", peerLimit); !refuses(pdu.StatusThrottled)(ids, err) {
 		t.Errorf("%q, %v", ids, err)
 	}
-	if ids, err := to("0003", 50*time.Millisecond); !isUnknown(context.DeadlineExceeded)(ids, err) {
+	if ids, err := to("0003", 250*time.Millisecond); !isUnknown(context.DeadlineExceeded)(ids, err) {
 		t.Errorf("%q, %v", ids, err)
 	}
-	if ids, err := to("0005", 50*time.Millisecond); !isUnknown(context.DeadlineExceeded)(ids, err) {
+	if ids, err := to("0005", 250*time.Millisecond); !isUnknown(context.DeadlineExceeded)(ids, err) {
 		t.Errorf("%q, %v", ids, err)
 	}
 	if l := <-late; l.ID != "1A2F" || l.Key != "k" || l.Err != nil {

@@ -1,7 +1,7 @@
 // An SMSC on the npm package smpp, which decodes what it is sent by its own tables. It says what it sees in lines of JSON
 // on its output, and ends when its input does. The last four digits of a destination say what it is to do:
 //
-//   0001  refuse: ESME_RINVDSTADR       0005  answer after 300 ms
+//   0001  refuse: ESME_RINVDSTADR       0005  answer after 1 s
 //   0002  refuse: ESME_RTHROTTLED       0006  receipt by data_sm with TLVs, state UNDELIVERABLE
 //   0003  never answer                  0007  receipt before the answer
 //   0004  end the connection            0008  send a message back, with the same text
@@ -59,8 +59,8 @@ function submit(session, pdu) {
 	case '0002': session.send(pdu.response({command_status: smpp.ESME_RTHROTTLED})); return;
 	case '0003': return;
 	case '0004': session.destroy(); return;
-	case '0005': setTimeout(accept, 300); break;
-	case '0007': receipt(session, pdu, id, 1); setTimeout(accept, 100); return;
+	case '0005': setTimeout(accept, 1000); break;
+	case '0007': receipt(session, pdu, id, 1); setTimeout(accept, 300); return;
 	case '0008':
 		accept();
 		session.deliver_sm({source_addr: pdu.destination_addr, destination_addr: pdu.source_addr, data_coding: pdu.data_coding, short_message: message.message});
