@@ -135,19 +135,21 @@ func sendByKannel(t *testing.T, port int, m Submit, coding int) {
 	}
 }
 
-// box runs one of Kannel's until the test ends.
+// box runs one of Kannel's until the test ends. A shell ends it when its own input ends, be it by the death of the tests.
 func box(t *testing.T, path, conf string) {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(path, "-v", "1", conf)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), &out, &out
-	if err := cmd.Start(); err != nil {
+	cmd := exec.Command(program(t, "sh"), "-c", `"$0" "$@" & read -r _; kill $!; wait $!`, path, "-v", "1", conf)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = t.TempDir(), &out, &out, time.Second
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		stop := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-		defer stop.Stop()
+		_ = in.Close()
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Logf("%s:\n%s", filepath.Base(path), &out)
