@@ -53,19 +53,21 @@ var house = []struct {
 	{"bridge/store", nil},
 	{"broker", []string{"auth"}},
 	{"sms/rehearse", []string{"sms"}},
-	{"sms", []string{"sms/smpp/gsm7"}},
-	{"sms/smpp/pdu", nil},
-	{"sms/smpp/gsm7", nil},
+	{"sms", []string{"sms/smpp", "sms/smpp/gsm7"}},
 	{"auth/redistest", nil}, // a redis-server for tests
 	{"auth", nil},
 	{"senml", nil},
+	{"sms/smpp", []string{"sms/smpp/gsm7", "sms/smpp/pdu"}},
+	{"sms/smpp/smpptest", []string{"sms/smpp/pdu"}}, // an SMSC for tests
+	{"sms/smpp/pdu", nil},
+	{"sms/smpp/gsm7", nil},
 }
 
 // rooms are the folders of the top level, dot folders aside.
 var rooms = []string{"auth", "bridge", "broker", "docker", "senml", "sms"}
 
 // forTests are packages that only tests import.
-var forTests = []string{"auth/redistest"}
+var forTests = []string{"auth/redistest", "sms/smpp/smpptest"}
 
 func TestArrowsGoDown(t *testing.T) {
 	for i, h := range house {
