@@ -52,7 +52,7 @@ func (g *httpGateway) Limits() (window int, rate float64) { return g.window, g.r
 // Run is of [Gateway]; there is nothing to run.
 func (g *httpGateway) Run(ctx context.Context) error {
 	<-ctx.Done()
-	return ctx.Err()
+	return nil
 }
 
 // Ready is of [Gateway]: nobody knows before it is tried.
