@@ -28,7 +28,7 @@ var house = []struct {
 	{"docker", nil},                          // tests only
 	{"bridge/e2e", []string{"bridge/fleet"}}, // tests only, of the built program
 	{"bridge/bench", []string{"bridge/due", "bridge/fleet", "bridge/store", "auth", "senml"}},
-	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/doctor", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "bridge/trace", "auth", "senml"}},
+	{"bridge/cli", []string{"bridge", "bridge/api", "bridge/doctor", "bridge/explain", "bridge/flags", "bridge/fleet", "bridge/store", "bridge/trace", "auth", "senml", "sms", "sms/rehearse"}},
 	{"bridge", []string{"bridge/api", "bridge/commands", "bridge/courier", "bridge/downlink", "bridge/fanout", "bridge/flags", "bridge/ingest", "bridge/latest", "bridge/presence", "bridge/session", "bridge/store", "bridge/stream", "bridge/texter", "bridge/trace", "bridge/uplink", "broker", "auth", "senml", "sms"}},
 	{"bridge/doctor", []string{"bridge/commands", "bridge/downlink", "bridge/session", "bridge/store", "bridge/stream", "auth"}},
 	{"bridge/api", []string{"bridge/asyncapi", "bridge/downlink", "bridge/explain", "bridge/reference", "bridge/session", "bridge/stream", "bridge/trace", "auth"}},
@@ -53,7 +53,8 @@ var house = []struct {
 	{"bridge/script", nil},
 	{"bridge/store", nil},
 	{"broker", []string{"auth"}},
-	{"sms", nil},
+	{"sms/rehearse", []string{"sms"}},
+	{"sms", []string{"sms/smpp", "sms/smpp/gsm7"}},
 	{"auth/redistest", nil}, // a redis-server for tests
 	{"auth", nil},
 	{"senml", nil},

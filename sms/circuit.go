@@ -37,6 +37,7 @@ type Circuit struct {
 
 	mu       sync.Mutex
 	inner    bool          // what the gateway's Ready said last
+	why      string        // and its Why, if it was no
 	open     bool          // or probing
 	failures int           // in a row
 	delay    time.Duration // of the next opening
@@ -57,7 +58,7 @@ func NewCircuit(g Gateway, log *slog.Logger) *Circuit {
 		log = slog.New(slog.DiscardHandler)
 	}
 	ready, _ := g.Ready() // one that is to connect first is not, which is no change and no line
-	c := &Circuit{gateway: g, log: log.With("gateway", g.Name()), inner: ready, open: !ready, told: ready, changed: make(chan struct{})}
+	c := &Circuit{gateway: g, log: log.With("gateway", g.Name()), inner: ready, open: !ready, told: ready, changed: make(chan struct{}), why: reasonOf(g)}
 	c.logged = c.state()
 	return c
 }
@@ -107,7 +108,7 @@ func (c *Circuit) Run(ctx context.Context) error {
 func (c *Circuit) watch(ctx context.Context) {
 	for {
 		ready, changed := c.gateway.Ready()
-		c.own(ready)
+		c.own(ready, reasonOf(c.gateway))
 		select {
 		case <-ctx.Done():
 			return
@@ -116,21 +117,30 @@ func (c *Circuit) watch(ctx context.Context) {
 	}
 }
 
-// own takes what the gateway says of itself: that it is ready again is an answer too.
-func (c *Circuit) own(ready bool) {
+// reasonOf is why a gateway is not ready, if it can say so.
+func reasonOf(g Gateway) string {
+	if r, ok := g.(interface{ Why() string }); ok {
+		return r.Why()
+	}
+	return "it says it is not ready"
+}
+
+// own takes what the gateway says of itself: that it is ready again is an answer too, and another reason why it is not is a change.
+func (c *Circuit) own(ready bool, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ready == c.inner {
+	switch {
+	case ready && c.inner, !ready && !c.inner && why == c.why:
 		return
-	}
-	c.inner = ready
-	if ready {
+	case ready:
+		c.inner = true
 		c.close()
 		c.settle("it is ready")
 		return
 	}
-	c.open = true
-	c.settle("it says it is not ready")
+	c.inner, c.open, c.why = false, true, why
+	c.logged = ""
+	c.settle(why)
 }
 
 // Ready is of [Gateway].

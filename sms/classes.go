@@ -10,7 +10,7 @@ import (
 )
 
 // Classes says what refusals mean, by their codes as gateways name them: a name (ESME_RTHROTTLED), a number (0x0000000B or 404), or a
-// pattern: 4xx for all HTTP statuses from 400 to 499.
+// pattern: 4xx for all HTTP statuses from 400 to 499. err:001 is what receipts have as the network's error.
 type Classes map[string]Class
 
 // DefaultClasses are those of HTTP statuses, where neither the gateway's file nor the user says otherwise. What is wrong with one

@@ -1,12 +1,12 @@
 package sms
 
+import "m2mbridge/sms/smpp/gsm7"
+
 // coding is what HTTP APIs call the alphabet of a text: "0" the default one (GSM 03.38), "2" UCS-2. Where it has to be told, a letter
 // that is not of the default alphabet would arrive as another.
 func coding(text string) string {
-	for _, r := range text {
-		if r >= 0x7f || r == '`' {
-			return "2"
-		}
+	if _, ok := gsm7.Encode(text); !ok {
+		return "2"
 	}
 	return "0"
 }

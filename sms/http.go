@@ -52,7 +52,7 @@ func (g *httpGateway) Limits() (window int, rate float64) { return g.window, g.r
 // Run is of [Gateway]; there is nothing to run.
 func (g *httpGateway) Run(ctx context.Context) error {
 	<-ctx.Done()
-	return ctx.Err()
+	return nil
 }
 
 // Ready is of [Gateway]: nobody knows before it is tried.
@@ -95,6 +95,8 @@ func (g *httpGateway) values(m Message) fill {
 			return m.Text
 		case "coding":
 			return coding(m.Text)
+		case rawName:
+			return string(m.Data)
 		case "data_hex":
 			return hex.EncodeToString(m.Data)
 		case "data_base64":
@@ -213,8 +215,10 @@ func (g *httpGateway) read(a *answer, m Message, values fill) (Accepted, error) 
 	if hasStatus(g.answer.Status, a.status) && (g.answer.Match == nil || g.answer.Match.Match(a.body)) {
 		return g.accepted(a, m), nil
 	}
-	if class, ok := DefaultClasses().With(g.options.Classes).Of(statusCode(a.status)); ok {
-		return Accepted{}, g.refusal(a, class, statusCode(a.status), values)
+	for _, classes := range []Classes{g.options.Classes, DefaultClasses()} {
+		if class, ok := classes.Of(statusCode(a.status)); ok {
+			return Accepted{}, g.refusal(a, class, statusCode(a.status), values)
+		}
 	}
 	return Accepted{}, fmt.Errorf("%w: status %d, which says not whether it was accepted", ErrUnknown, a.status)
 }

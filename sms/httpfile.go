@@ -311,10 +311,13 @@ func from(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
+// rawName are octets as they are, which JSON cannot hold.
+const rawName = "data_raw"
+
 // The placeholders.
 var (
 	textNames     = []string{"text", "coding"}
-	dataNames     = []string{"data_hex", "data_base64"}
+	dataNames     = []string{"data_hex", "data_base64", rawName}
 	messageNames  = []string{"to", "from", "id", "attempt", "reference", "validity_seconds", "validity_minutes"}
 	callbackNames = []string{"id", "attempt", "reference"}
 )

@@ -76,7 +76,11 @@ func (g *httpGateway) ParseReceipt(r *http.Request) ([]Receipt, error) {
 	if g.receipts == nil {
 		return nil, ErrNoWebhook
 	}
-	return g.receipts.parse(r)
+	receipts, err := g.receipts.parse(r)
+	for i := range receipts {
+		receipts[i] = g.options.classed(receipts[i])
+	}
+	return receipts, err
 }
 
 func (h *httpReceipts) parse(r *http.Request) ([]Receipt, error) {

@@ -106,7 +106,7 @@ func (g *loopback) Run(ctx context.Context) error {
 			wait.Reset(next.due.Sub(g.options.Now()))
 			select {
 			case <-ctx.Done():
-				return ctx.Err()
+				return nil
 			case <-wait.C:
 			}
 			if err := g.tell(ctx, next.Receipt); err != nil {
@@ -118,7 +118,7 @@ func (g *loopback) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
 		case <-g.queued:
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -40,6 +42,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// classed is a receipt with the class that the user gave its code, as err:001.
+func (o Options) classed(r Receipt) Receipt {
+	if class, ok := o.Classes.Of("err:" + r.Code); ok && r.Class != "" {
+		r.Class = class
+	}
+	return r
+}
+
 // CheckOriginator tells whether a device can be shown it as the sender: 3 to 15 digits, or up to 11 letters and digits of the GSM
 // alphabet that ASCII has too, not only digits (3GPP TS 23.040 §9.1.2.5).
 func CheckOriginator(text string) error {
@@ -60,6 +70,18 @@ func CheckOriginator(text string) error {
 //	loopback:?receipt=delivered&after=2s   shows the SMS in the log, and makes a receipt (delivered, undelivered, expired, rejected, none)
 //	http:FILE.toml                         an operator's HTTP API, as the file says (see testdata/kannel.toml and testdata/rest.toml)
 //	smpp://system_id:password@host:2775?…  an SMSC over SMPP 3.4; smpps:// for TLS
+//
+// The parameters of SMPP, all of which may be left out:
+//
+//	window=10                   submits without an answer at once, 1 to 1000
+//	rate=0                      submits each second; 0: no limit
+//	receipts=on                 off: none are asked for, and an SMS that the SMSC took is all that there is to know
+//	alphabet=gsm                what the SMSC takes data_coding 0 for: gsm, gsm-packed, latin1, ascii
+//	long=udh                    how long messages are cut: udh, sar, payload
+//	systemType= serviceType=    as the operator says
+//	timeout=10s                 for an answer, 1s to 5m
+//	ca=FILE                     of smpps: PEM file of the certificates to trust instead of the system's
+//	insecureSkipVerify=false    of smpps: true takes any certificate, and so anybody
 //
 // All but loopback are behind a [Circuit]. An error names what is wrong in the URL or file, and holds no password.
 func Open(rawURL string, o Options) (Gateway, error) {
@@ -85,6 +107,12 @@ func Open(rawURL string, o Options) (Gateway, error) {
 		g, err := loadHTTP(rest, o)
 		if err != nil {
 			return nil, fmt.Errorf("sms gateway http:%s: %w", rest, err)
+		}
+		return NewCircuit(g, o.Log), nil
+	case "smpp", "smpps":
+		g, err := newSMPP(rawURL, o)
+		if err != nil {
+			return nil, fmt.Errorf("sms gateway %s: %w", scheme, err)
 		}
 		return NewCircuit(g, o.Log), nil
 	}
@@ -130,6 +158,37 @@ func (p *parameters) duration(name string, without, least, most time.Duration) t
 		p.fail(name, "%.40q is no duration from %s to %s", text, shortDuration(least), shortDuration(most))
 	}
 	return d
+}
+
+// number takes a whole number from least to most.
+func (p *parameters) number(name string, without, least, most int) int {
+	text := p.take(name, strconv.Itoa(without))
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		p.fail(name, "%.40q is no whole number from %d to %d", text, least, most)
+	}
+	return n
+}
+
+// rate takes how often a second something may be; 0: there is no limit.
+func (p *parameters) rate(name string) float64 {
+	text := p.take(name, "0")
+	rate, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(rate >= 0 && rate <= 100_000) {
+		p.fail(name, "%.40q is no number from 0 to 100000", text)
+	}
+	return rate
+}
+
+// choice takes one of some words, the first being what it is without, and gives its place.
+func (p *parameters) choice(name string, words ...string) int {
+	text := p.take(name, words[0])
+	i := slices.Index(words, text)
+	if i < 0 {
+		p.fail(name, "%.40q is none of %s", text, strings.Join(words, ", "))
+		return 0
+	}
+	return i
 }
 
 // end is what was wrong, parameters that nobody took included.

@@ -26,19 +26,19 @@ type Message struct {
 
 // Accepted is what a gateway gives for a message it took.
 type Accepted struct {
-	IDs      []string // the SMSC's, of each part; none where it gives none
+	IDs      []string // the SMSC's, of each part, in the form that Receipt.Forms has them; none where it gives none
 	Receipts bool     // receipts will tell of each part whether it arrived; else there is nothing more to know
 	Note     string   // what a person should know of it, "" nothing
 }
 
-// Gateway submits messages. Run is called once and blocks until ctx ends; Submit may be called by many at once.
+// Gateway submits messages. Run is called once, blocks until ctx ends, and returns nil then; Submit may be called by many at once.
 type Gateway interface {
 	// Name tells gateways apart where ids are kept, and is shown to people.
 	Name() string
 	Run(ctx context.Context) error
 	// Submit makes one attempt. Its error is or wraps a *Refusal, ErrNotSent or ErrUnknown.
 	Submit(ctx context.Context, m Message) (Accepted, error)
-	// Ready tells whether it would take a message now, and a channel that is closed when that has changed.
+	// Ready tells whether it would take a message now, and a channel that is closed when that has changed; nil: it never does.
 	Ready() (bool, <-chan struct{})
 }
 

@@ -75,6 +75,9 @@ func parseJSON(text string, known func(name string) error) (template, error) {
 	}
 	inString, escaped := false, false
 	for i, p := range t {
+		if p.name == rawName {
+			return nil, fmt.Errorf("{{%s}}: JSON cannot hold octets; use data_hex or data_base64", rawName)
+		}
 		t[i].bare = !inString
 		for _, c := range []byte(p.literal) {
 			switch {

@@ -40,7 +40,7 @@ type CLI struct {
 	App      App      `cmd:"" help:"Add, list, change and remove apps."`
 	Session  Session  `cmd:"" help:"List, show and remove MQTT sessions of apps."`
 	Downlink Downlink `cmd:"" help:"Queue, show, list and cancel messages to devices."`
-	SMS      SMS      `cmd:"" help:"Send, show, list and cancel SMS to devices."`
+	SMS      SMS      `cmd:"" help:"Send, show, list and cancel SMS to devices, and show when they are tried."`
 	Token    Token    `cmd:"" help:"Print the message token of a body, or find out why one does not match."`
 	Send     Send     `cmd:"" help:"Send one uplink as a device and print the exchange."`
 	Tail     Tail     `cmd:"" help:"Follow uplinks, rejects and events as they come."`

@@ -19,7 +19,8 @@ import (
 // Sim is `m2mbridge sim`.
 type Sim struct {
 	apiFlags
-	Devices     int           `default:"10" placeholder:"N" help:"Simulated devices."`
+	scheduleFlags
+	Devices     int           `default:"0" placeholder:"N" help:"Simulated devices. 0: 10, or 10000 with --sms."`
 	Rate        float64       `default:"10" placeholder:"R" help:"Uplinks per second of all devices together. 0: as fast as they are answered."`
 	Via         string        `enum:"http,mqtt" default:"http" help:"Protocol: http or mqtt."`
 	For         time.Duration `default:"10s" placeholder:"D" help:"How long; 0: until interrupted."`
@@ -31,6 +32,8 @@ type Sim struct {
 	Connections int           `placeholder:"N" help:"Over HTTP, connections that the devices share. 0: one for each device."`
 	Reconnect   bool          `help:"Over HTTP, a new connection for every uplink, as of devices that wake up."`
 	Pack        string        `enum:"varied,reference" default:"varied" help:"Bodies: varied, of several kinds of device; or reference, 8 records in 302 bytes, as speed is measured with."`
+	SMS         bool          `name:"sms" help:"Play the back-off of SMSs to devices that sleep instead, in virtual time and without a bridge."`
+	Virtual     time.Duration `default:"0s" placeholder:"D" help:"How much virtual time, with --sms. 0: --sms-limit."`
 }
 
 // Help is the longer text of --help.
@@ -42,7 +45,15 @@ the bodies are heartbeats, which are accepted and stored nowhere: the report tel
 how many. Examples:
 
   m2mbridge sim --devices 100 --rate 500 --for 30s --key KEY
-  m2mbridge sim --via mqtt --devices 50 --rate 0 --window 16 --key KEY`
+  m2mbridge sim --via mqtt --devices 50 --rate 0 --window 16 --key KEY
+
+--sms sends nothing: each device has one SMS, sleeps and wakes as its kind does, and
+is tried as the schedule says, by an SMSC that holds each attempt for its validity.
+How many devices there are of which kind is made up; the same --seed gives the same
+report. Examples:
+
+  m2mbridge sim --sms
+  m2mbridge sim --sms --virtual 48h --sms-schedule 10m/2m,47h/1h --json`
 }
 
 // errNotAccepted ends `sim` when not all went well.
@@ -50,6 +61,12 @@ var errNotAccepted = errors.New("not every uplink was accepted")
 
 // Run registers the fleet and lets it send.
 func (c *Sim) Run(env *Env) error {
+	if err := c.refuseMixed(env.Call); err != nil {
+		return err
+	}
+	if c.SMS {
+		return c.rehearse(env)
+	}
 	cfg, err := c.load()
 	if err != nil {
 		return err
@@ -91,6 +108,7 @@ func (c *Sim) load() (fleet.LoadConfig, error) {
 	if err != nil {
 		return fleet.LoadConfig{}, err
 	}
+	c.Devices = cmp.Or(c.Devices, 10)
 	if c.Devices < 1 || c.Devices > 1_000_000 || c.First < 0 || c.Rate < 0 || c.Count < 0 {
 		return fleet.LoadConfig{}, Usagef("--devices must be 1 to 1000000; --first, --rate and --count not below 0")
 	}

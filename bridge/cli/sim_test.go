@@ -125,7 +125,7 @@ func TestSim(t *testing.T) {
 
 func TestSimUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--devices", "0"}, {"--rate", "-1"}, {"--via", "coap"}, {"--to", "127.0.0.1:8080"}, {"--to", "ftp://127.0.0.1"},
+		{"--devices", "-1"}, {"--rate", "-1"}, {"--via", "coap"}, {"--to", "127.0.0.1:8080"}, {"--to", "ftp://127.0.0.1"},
 	} {
 		if code, _, stderr := run(t, nil, append([]string{"sim"}, args...)...); code != exitUsage {
 			t.Errorf("%v: exit %d\n%s", args, code, stderr)

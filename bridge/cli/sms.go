@@ -15,6 +15,7 @@ import (
 
 // SMS is `m2mbridge sms`.
 type SMS struct {
+	Plan   SMSPlan   `cmd:"" help:"Show when an SMS is tried, and which attempts a device that sleeps hears."`
 	Add    SMSAdd    `cmd:"" help:"Send an SMS to a device."`
 	Get    SMSGet    `cmd:"" help:"Show an SMS: each attempt, what became of it, and when the next is due."`
 	List   SMSList   `cmd:"" help:"List SMS, the newest first."`

@@ -19,7 +19,8 @@ type Config struct {
 	Password   string      // at most 64 octets; the specification has 8
 	SystemType string      // at most 12 octets
 
-	// Dial replaces net.Dialer.DialContext. TLS goes on top of what it gives.
+	// Dial replaces net.Dialer.DialContext. TLS goes on top of what it gives. A Write of its connections that gives 0 and an
+	// error must have sent nothing, as TCP's does: ErrNotSent rests on that.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	Window int // submits without an answer at once; 10
@@ -49,8 +50,8 @@ type Config struct {
 	Receipt func(context.Context, Receipt) error
 	// Message is given messages from phones, in turn with receipts and in the same manner.
 	Message func(context.Context, Inbound) error
-	// Late is given answers that came after Submit had given up, one after the other. While a call takes so long that 1000
-	// more wait, further ones are dropped.
+	// Late is given answers that came after Submit had given up, one after the other, as long as the session lasts and the
+	// submit is among the last 1000 without an answer. While a call takes so long that 1000 more wait, further ones are dropped.
 	Late func(context.Context, Late)
 	// Changed is told of each change of state, one after the other. It must not block: the session waits for it.
 	Changed func(State)

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // idLimit is the longest id, in characters, that is tried as a number.
@@ -21,7 +22,7 @@ func IDForms(id string) []string {
 	if id == "" {
 		return nil
 	}
-	id = cmp.Or(strings.TrimLeft(id, "0"), "0")
+	id = cmp.Or(strings.TrimLeftFunc(id, func(r rune) bool { return r == '0' || unicode.IsSpace(r) }), "0")
 	forms := []string{id}
 	for _, base := range [][2]int{{10, 16}, {16, 10}} {
 		n, ok := number(id, base[0])

@@ -281,6 +281,7 @@ func FuzzParseReceipt(f *testing.F) {
 	f.Add("ID:1A2B STAT:UNDELIV TEXT:")
 	f.Add("id :1,submit_date:261127021429;stat: DELIVERED\r\ntext:id:2")
 	f.Add("s_t a t:\xff\x00")
+	f.Add("id:0 000")
 	f.Fuzz(func(t *testing.T, text string) {
 		r := parseReceipt(text)
 		if r.Text != text || r.State > StateRejected {

@@ -47,11 +47,11 @@ const extended = "\f^{}\\[~]|€"
 
 // Append appends the septets of one character, two for one of the extension table; false if it has none.
 func Append(dst []byte, r rune) ([]byte, bool) {
-	if s, ok := septet(r); ok {
-		return append(dst, s), true
-	}
 	if s, ok := extension(r); ok {
 		return append(dst, Escape, s), true
+	}
+	if s, ok := septet(r); ok {
+		return append(dst, s), true
 	}
 	return dst, false
 }

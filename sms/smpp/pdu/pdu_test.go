@@ -60,7 +60,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// The example of SMPP 3.4 §3.2.3, with which the octets do not rest on this package alone.
+// The example of SMPP 3.4 §3.2, with which the octets do not rest on this package alone.
 func TestSpecificationExample(t *testing.T) {
 	want := "0000002f" + "00000002" + "00000000" + "00000001" +
 		"534d50503354455354" + "00" + "7365637265743038" + "00" + "5355424d495431" + "00" + "00" + "01" + "01" + "00"
