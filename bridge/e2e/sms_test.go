@@ -135,7 +135,7 @@ func TestSMSChaos(t *testing.T) {
 	c := startSMSC(t, map[string]any{
 		"seed": random.Uint32(), "lose": 0.03, "refuse": 0.1, "wrong": 0.1, "delay": 400, "deliver": 0.5, "silent": 0.1, "twice": 0.3, "receipt": 3000, "permanent": "9",
 	})
-	args := []string{"--sms", c.url("window=8&responseTimeout=2s"), "--sms-schedule", "2m/2s", "--sms-limit", "50s"}
+	args := []string{"--sms", c.url("window=8"), "--sms-schedule", "2m/2s", "--sms-limit", "50s"}
 	nodes := []*node{s.serve(args...), s.serve(args...)}
 	const devices = 60
 	made := map[string]shortMessage{}

@@ -91,8 +91,12 @@ func (t *Texter) early(ctx context.Context, o told) error {
 				return fmt.Errorf("look for receipts of an SMS: %w", err)
 			}
 			for _, line := range lines {
-				var r sms.Receipt
-				if json.Unmarshal([]byte(line), &r) != nil || !p.is(&r) {
+				r, err := parseParked(line)
+				if err != nil {
+					t.cfg.Log.Error("receipt that was kept cannot be read", "error", err)
+					continue
+				}
+				if !p.is(&r) {
 					continue
 				}
 				if err := t.apply(ctx, p, &r); err != nil {
@@ -105,6 +109,22 @@ func (t *Texter) early(ctx context.Context, o told) error {
 		}
 	}
 	return nil
+}
+
+// parked is a receipt as it lies in Redis.
+type parked struct {
+	ID    string    `json:"id"`
+	To    string    `json:"to,omitempty"`
+	State string    `json:"state"`
+	Class string    `json:"class,omitempty"`
+	Code  string    `json:"code,omitempty"`
+	At    time.Time `json:"at,omitzero"`
+}
+
+func parseParked(line string) (sms.Receipt, error) {
+	var p parked
+	err := json.Unmarshal([]byte(line), &p)
+	return sms.Receipt{ID: p.ID, To: p.To, State: sms.ReceiptState(p.State), Class: sms.Class(p.Class), Code: p.Code, At: p.At}, err
 }
 
 // find looks for what a receipt is of.
@@ -138,7 +158,7 @@ func (t *Texter) park(ctx context.Context, gateway string, r *sms.Receipt) error
 	if id == "" {
 		return nil
 	}
-	line, err := json.Marshal(r)
+	line, err := json.Marshal(parked{r.ID, r.To, string(r.State), string(r.Class), r.Code, r.At})
 	if err != nil {
 		return fmt.Errorf("park a receipt: %w", err)
 	}
