@@ -38,7 +38,7 @@ func (c *Client) State() State {
 
 // Run binds, and binds again when the session is lost, until ctx ends. Then it waits for answers that are due and
 // callbacks that are under way, unbinds, and returns nil; ErrRunning if it runs already. It takes no longer for that than
-// twice Config.ResponseTimeout and once Config.CallbackTimeout.
+// twice Config.ResponseTimeout and once Config.CallbackTimeout, if callbacks keep to their contexts and no Late waits.
 func (c *Client) Run(ctx context.Context) error {
 	if !c.running.CompareAndSwap(false, true) {
 		return ErrRunning

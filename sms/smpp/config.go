@@ -35,7 +35,7 @@ type Config struct {
 	ConnectTimeout  time.Duration // for connection, TLS and bind together; 15 s
 	ResponseTimeout time.Duration // for an answer, for a write, and for what is under way at the end; 10 s
 	EnquireLink     time.Duration // between two enquire_link; 30 s
-	CallbackTimeout time.Duration // of the contexts of Receipt and Message; 10 s, which SMSCs wait for an answer
+	CallbackTimeout time.Duration // of the contexts of Receipt, Message and Late; 10 s, which SMSCs wait for an answer
 
 	Backoff        time.Duration // before the second attempt to bind, then doubled each time; 1 s
 	BackoffMax     time.Duration // which it grows to, and a session must outlast to begin anew; 1 min

@@ -69,11 +69,17 @@ func (s *session) call(ctx context.Context, d delivery) error {
 	return nil
 }
 
-// tell hands late answers to Config.Late.
+// tell hands late answers to Config.Late, those that wait when the session ends too.
 func (s *session) tell(ctx context.Context) {
 	for l := range s.lates {
 		if s.cfg.Late != nil {
-			s.cfg.Late(ctx, l)
+			s.callLate(ctx, l)
 		}
 	}
+}
+
+func (s *session) callLate(ctx context.Context, l Late) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CallbackTimeout)
+	defer cancel()
+	s.cfg.Late(ctx, l)
 }

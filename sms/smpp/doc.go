@@ -2,7 +2,7 @@
 // delivery receipts and messages from phones. It knows nothing of devices, of stores or of when to try again.
 //
 // New checks a Config, Client.Run keeps a session bound until its context ends, and Client.Submit sends one message over
-// it. What Submit returns is evidence, and there is no fourth case:
+// it. What Submit returns is evidence, and one of these:
 //
 //	nil                   the SMSC accepted the message; one id for each of its parts
 //	*StatusError          the SMSC refused it; Class says whether to try again

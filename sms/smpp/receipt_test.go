@@ -43,6 +43,7 @@ func TestParseReceipt(t *testing.T) {
 		"KeyInAValue":   {"id:paid:1 stat:DELIVRD", Receipt{ID: "paid:1", State: StateDelivered, Stat: "DELIVRD"}},
 		"UUID":          {"id:0F8FAD5B-D9CB-469F-A165-70867728950E stat:DELIVRD", Receipt{ID: "0F8FAD5B-D9CB-469F-A165-70867728950E", State: StateDelivered, Stat: "DELIVRD"}},
 		"TextLooksLike": {"id:1 stat:UNDELIV text:id:2 stat:DELIVRD", Receipt{ID: "1", State: StateUndeliverable, Stat: "UNDELIV"}},
+		"OnlyInText":    {"stat:UNDELIV text:id:2 err:7", Receipt{State: StateUndeliverable, Stat: "UNDELIV"}},
 		"Empty":         {"", Receipt{}},
 		"Nonsense":      {"Message delivered, thank you", Receipt{}},
 	} {

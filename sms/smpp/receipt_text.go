@@ -22,9 +22,6 @@ func parseReceipt(text string) Receipt {
 			seen[key] = true
 			r.set(key, value)
 		}
-		if key == "text" {
-			return r // what follows is the message's own, whatever it looks like
-		}
 		rest = after
 	}
 }
@@ -47,7 +44,8 @@ func (r *Receipt) set(key, value string) {
 // keys of the text, without what parts their words.
 var keys = []string{"id", "sub", "dlvrd", "submitdate", "donedate", "stat", "err", "text"}
 
-// nextField gives the first key of a text, its value up to the next key, and what is from there on. No key: empty.
+// nextField gives the first key of a text, its value up to the next key, and what is from there on. No key: empty. Behind
+// text: all is the message's own, whatever it looks like.
 func nextField(s string) (key, value, after string) {
 	key, _, value = findKey(s)
 	if key == "" || key == "text" {

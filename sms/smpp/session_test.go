@@ -86,6 +86,28 @@ func TestBindRefused(t *testing.T) {
 	}
 }
 
+// Another refusal is a change, the same again is none.
+func TestBindRefusedOtherwise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := []Status{0x08, 0x08, pdu.StatusInvPaswd, pdu.StatusInvPaswd, pdu.StatusOK}
+		s := smpptest.New(t, on(pdu.BindTransceiver, func(c *smpptest.Conn, p pdu.PDU) {
+			status := answers[0]
+			if answers = answers[1:]; status == pdu.StatusOK {
+				smpptest.Serve(c, p)
+				return
+			}
+			c.Answer(p, status, nil)
+		}))
+		client := run(t, inMemory(s))
+		for _, want := range []Status{0x08, pdu.StatusInvPaswd} {
+			if got := client.next(t); got.status() != want {
+				t.Errorf("%+v, want %s", got, want)
+			}
+		}
+		client.bound(t)
+	})
+}
+
 func TestUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dials := 0
@@ -287,6 +309,29 @@ func TestThrottle(t *testing.T) {
 			})
 		})
 	}
+	// Ten that left together are throttled once, not ten times over.
+	t.Run("AWindowFull", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := 0
+			s := smpptest.New(t, onSubmit(func(c *smpptest.Conn, p pdu.PDU) {
+				if n++; n <= 10 {
+					c.Answer(p, pdu.StatusThrottled, nil)
+					return
+				}
+				smpptest.Serve(c, p)
+			}))
+			client := run(t, inMemory(s)).bound(t)
+			began := time.Now()
+			var group sync.WaitGroup
+			for range 10 {
+				group.Go(func() { _, _ = client.Submit(t.Context(), wake()) })
+			}
+			group.Wait()
+			if _, err := client.Submit(t.Context(), wake()); err != nil || time.Since(began) != time.Second {
+				t.Errorf("%v after %s", err, time.Since(began))
+			}
+		})
+	})
 	t.Run("DeadlineInThePause", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := smpptest.New(t, onSubmit(func(c *smpptest.Conn, p pdu.PDU) { c.Answer(p, pdu.StatusThrottled, nil) }))

@@ -106,6 +106,20 @@ func TestNoSubmitWhileClosing(t *testing.T) {
 	})
 }
 
+// Not even when a slot of the window is free.
+func TestNoSlotWhileClosing(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	s := newSession(encoder(t, nil), near)
+	close(s.closing)
+	for range 100 { // select chooses at random
+		if err := s.acquire(t.Context()); !errors.Is(err, ErrNotBound) || len(s.slots) != 0 {
+			t.Fatalf("%v, %d slots taken", err, len(s.slots))
+		}
+	}
+}
+
 func TestPauseEnds(t *testing.T) {
 	throttled := onSubmit(func(c *smpptest.Conn, p pdu.PDU) { c.Answer(p, pdu.StatusThrottled, nil) })
 	t.Run("WithTheContext", func(t *testing.T) {
