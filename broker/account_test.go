@@ -37,6 +37,24 @@ func (l *ledger) add(t *testing.T, from, to int) {
 	}
 }
 
+// await waits for the whole as long as something comes, and gives how much came.
+func (l *ledger) await() int {
+	for before := -1; ; {
+		select {
+		case <-l.whole:
+			return len(l.seen)
+		case <-time.After(patience):
+		}
+		l.mu.Lock()
+		count := l.count
+		l.mu.Unlock()
+		if count == before {
+			return count
+		}
+		before = count
+	}
+}
+
 // reading takes what comes, at a changing pace, until the connection ends.
 func (p *peer) reading(t *testing.T, r *rand.Rand, l *ledger, ordered bool) {
 	last := -1
@@ -55,6 +73,7 @@ func (p *peer) reading(t *testing.T, r *rand.Rand, l *ledger, ordered bool) {
 		last = to
 		l.add(t, from, to)
 		if m.FixedHeader.Qos > 0 {
+			_ = p.conn.SetWriteDeadline(time.Now().Add(patience)) // that of the SUBSCRIBE may be over
 			_, _ = p.conn.Write(encode(t, p.version, ack(packets.Puback, m.PacketID)))
 		}
 		if r.IntN(100) == 0 {
@@ -117,12 +136,8 @@ func TestEveryMessageIsAccountedFor(t *testing.T) {
 		}
 	}
 	for i, l := range ledgers {
-		select {
-		case <-l.whole:
-		case <-time.After(patience):
-			l.mu.Lock()
-			t.Errorf("subscriber %d: %d of %d messages are accounted for", i, l.count, n)
-			l.mu.Unlock()
+		if count := l.await(); count < n {
+			t.Errorf("subscriber %d: %d of %d messages are accounted for", i, count, n)
 		}
 	}
 	s := e.Stats()
