@@ -128,6 +128,9 @@ func TestHTTPJSON(t *testing.T) {
 	if fmt.Sprint(body) != fmt.Sprint(want) {
 		t.Errorf("%v", body)
 	}
+	if !strings.Contains(r.body, " &to=2#") { // not \u0026, which counts as six letters where letters are counted
+		t.Errorf("%s", r.body)
+	}
 	if r.Method != "POST" || r.URL.Path != "/v1/messages" || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Authorization") != "Bearer PassWordKey" || r.Header.Get("Idempotency-Key") != "0-abc.3" {
 		t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 	}

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -39,13 +38,18 @@ type program struct {
 	lines chan string
 }
 
+// startProgram has a shell end the program when its own input ends, be it by the death of the tests.
 func startProgram(t *testing.T, name string, args ...string) *program {
 	t.Helper()
 	p := &program{name, make(chan string, 1000)}
-	cmd := exec.Command(name, args...)
+	cmd := exec.Command("sh", append([]string{"-c", `"$0" "$@" & read -r _; kill $!; wait $!`, name}, args...)...)
 	r, w := io.Pipe()
-	cmd.Stdout, cmd.Stderr = w, w
-	if err := cmd.Start(); err != nil {
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = t.TempDir(), w, w, time.Second
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -58,7 +62,7 @@ func startProgram(t *testing.T, name string, args ...string) *program {
 		_, _ = io.Copy(io.Discard, r)
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = in.Close()
 		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		kill.Stop()

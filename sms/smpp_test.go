@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"m2mbridge/sms/smpp"
 	"m2mbridge/sms/smpp/pdu"
 	"m2mbridge/sms/smpp/smpptest"
 )
@@ -163,6 +164,13 @@ func TestSMPPSubmitsAndTakesReceipts(t *testing.T) {
 	if _, err := g.Gateway.(Webhook).ParseReceipt(httptest.NewRequest("POST", "/", nil)); !errors.Is(err, ErrNoWebhook) {
 		t.Error(err)
 	}
+	// What an intermediate notification says is not the end.
+	for range 2 {
+		conn.Request(pdu.DeliverSM, &pdu.Message{ESMClass: 0x20, ShortMessage: []byte("id:xyz stat:UNDELIV err:001")})
+	}
+	if r := <-g.receipts; r.State != Enroute || r.Class != "" {
+		t.Errorf("%+v", r)
+	}
 	// An SMSC without ids, and a gateway without receipts.
 	id = ""
 	if a, err := g.Submit(t.Context(), toWake); err != nil || len(a.IDs) > 0 || a.Receipts || a.Note == "" {
@@ -219,6 +227,32 @@ func TestSMPPOutcomes(t *testing.T) {
 			}
 			private(t, err)
 		})
+	}
+}
+
+func TestSMPPPartial(t *testing.T) {
+	g, err := newSMPP("smpp://m2m:PassWord@127.0.0.1", Options{}.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := []string{"a", "b"}
+	for _, c := range []struct {
+		parts int
+		err   error
+		want  string
+	}{
+		{3, &smpp.StatusError{Status: pdu.StatusThrottled}, "temporary ESME_RTHROTTLED"}, // it was an attempt
+		{3, &smpp.StatusError{Status: 0x0b}, "permanent ESME_RINVDSTADR"},
+		{3, smpp.ErrNotSent, "temporary partial"},
+		{3, fmt.Errorf("%w: %w", smpp.ErrUnknown, smpp.ErrNoAnswer), "unknown"}, // the last part may be there
+		{4, fmt.Errorf("%w: %w", smpp.ErrUnknown, smpp.ErrNoAnswer), "temporary partial"},
+	} {
+		if got := outcome(g.outcome(two, &smpp.PartialError{IDs: two, Parts: c.parts, Err: c.err})); got != c.want {
+			t.Errorf("%v of %d: %s, want %s", c.err, c.parts, got, c.want)
+		}
+	}
+	if got := outcome(g.outcome(nil, errors.Join(smpp.ErrNotSent, smpp.ErrThrottled))); got != "throttled ESME_RTHROTTLED" {
+		t.Error(got)
 	}
 }
 
