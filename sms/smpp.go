@@ -2,16 +2,9 @@ package sms
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"os"
-	"strconv"
 	"sync"
-	"time"
 
 	"m2mbridge/sms/smpp"
 )
@@ -41,68 +34,6 @@ type pending struct {
 
 // maxUnknown bounds how many messages of unknown outcome are remembered.
 const maxUnknown = 1000
-
-// The ports that are used where the URL names none.
-const (
-	portSMPP  = "2775" // IANA's
-	portSMPPS = "3550" // most operators'; IANA has none
-)
-
-// newSMPP reads the URL. No error holds it: it has the password.
-func newSMPP(rawURL string, o Options) (*smppGateway, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Opaque != "" || u.Hostname() == "" || u.User == nil || u.Path != "" && u.Path != "/" || u.Fragment != "" {
-		return nil, errors.New("it is no URL such as smpp://system_id:password@host:2775?window=10; what is no letter or digit in the password is written as %XX")
-	}
-	p, err := readParameters(u.RawQuery)
-	if err != nil {
-		return nil, err
-	}
-	g := &smppGateway{options: o, changed: make(chan struct{}), state: smpp.State{Reason: smpp.Starting}, pending: map[string]*pending{}}
-	cfg := g.config(u, p)
-	if err := p.end(); err != nil {
-		return nil, err
-	}
-	g.name = "smpp:" + cfg.SystemID + "@" + cfg.Addr
-	g.client, err = smpp.New(cfg)
-	return g, err
-}
-
-func (g *smppGateway) config(u *url.URL, p *parameters) smpp.Config {
-	password, _ := u.User.Password()
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"smpp": portSMPP, "smpps": portSMPPS}[u.Scheme]
-	}
-	g.window, g.rate = p.number("window", 10, 1, 1000), p.rate("rate")
-	g.receipts = p.choice("receipts", "on", "off") == 0
-	cfg := smpp.Config{
-		Addr: net.JoinHostPort(u.Hostname(), port), SystemID: u.User.Username(), Password: password,
-		SystemType: p.take("systemType", ""), ServiceType: p.take("serviceType", ""), Window: g.window,
-		Alphabet:        smpp.Alphabet(p.choice("alphabet", "gsm", "gsm-packed", "latin1", "ascii")),
-		Long:            smpp.Long(p.choice("long", "udh", "sar", "payload")),
-		ResponseTimeout: p.duration("timeout", 10*time.Second, time.Second, 5*time.Minute),
-		Receipt:         g.receipt, Late: g.late, Changed: g.change,
-	}
-	if u.Scheme == "smpps" {
-		cfg.TLS = smppTLS(p)
-	}
-	return cfg
-}
-
-// smppTLS reads the parameters that only smpps has.
-func smppTLS(p *parameters) *tls.Config {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: p.choice("insecureSkipVerify", "false", "true") == 1}
-	if file := p.take("ca", ""); file != "" {
-		text, err := os.ReadFile(file)
-		if cfg.RootCAs = x509.NewCertPool(); err != nil {
-			p.errs = append(p.errs, fmt.Errorf("parameter ca: %w", err))
-		} else if !cfg.RootCAs.AppendCertsFromPEM(text) {
-			p.fail("ca", "%s holds no certificate in PEM form", file)
-		}
-	}
-	return cfg
-}
 
 // Name is of [Gateway].
 func (g *smppGateway) Name() string { return g.name }
@@ -281,54 +212,4 @@ func (p *pending) whole(l smpp.Late) (ids []string, err error) {
 		return p.ids, &smpp.PartialError{IDs: p.ids, Parts: l.Parts, Err: l.Err}
 	}
 	return ids, l.Err
-}
-
-// receipt takes one. The SMSC sends it again if there is an error.
-func (g *smppGateway) receipt(ctx context.Context, r smpp.Receipt) error {
-	if g.options.Receive.Receipt == nil {
-		return nil
-	}
-	if r.ID == "" {
-		g.options.Log.Debug("receipt without an id", "gateway", g.name, "state", r.State.String())
-		return nil
-	}
-	return g.options.Receive.Receipt(ctx, g.name, g.received(r))
-}
-
-// smppStates are the states by SMPP's names (3.4 §5.2.28). What a receipt does not say leaves it open.
-func smppState(s smpp.MessageState) ReceiptState {
-	switch s {
-	case smpp.StateDelivered:
-		return Delivered
-	case smpp.StateExpired:
-		return ExpiredSMS
-	case smpp.StateDeleted:
-		return Deleted
-	case smpp.StateUndeliverable:
-		return Undelivered
-	case smpp.StateAccepted:
-		return AcceptedSMS
-	case smpp.StateUnknown:
-		return Unknown
-	case smpp.StateRejected:
-		return Rejected
-	}
-	return Enroute
-}
-
-// received has no time: an SMSC's is in a zone that it does not tell.
-func (g *smppGateway) received(r smpp.Receipt) Receipt {
-	state := smppState(r.State)
-	if r.Intermediate {
-		state = Enroute
-	}
-	forms := smpp.IDForms(r.ID)
-	if len(forms) == 0 || forms[0] != r.ID {
-		forms = append(forms, r.ID)
-	}
-	code := r.Err
-	if r.NetworkError.Network != 0 {
-		code = strconv.Itoa(int(r.NetworkError.Code))
-	}
-	return g.options.classed(Receipt{ID: r.ID, Forms: forms, To: digits(r.Source.Value), State: state, Class: state.Class(), Code: code})
 }
