@@ -142,7 +142,7 @@ func (g *smppGateway) outcome(ids []string, err error) (Accepted, error) {
 func (g *smppGateway) accepted(ids []string) Accepted {
 	a := Accepted{Receipts: g.receipts}
 	for _, id := range ids {
-		if forms := smpp.IDForms(id); len(forms) > 0 {
+		if forms := Forms(id); len(forms) > 0 {
 			a.IDs = append(a.IDs, forms[0])
 		}
 	}

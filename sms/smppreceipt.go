@@ -46,7 +46,7 @@ func (g *smppGateway) received(r smpp.Receipt) Receipt {
 	if r.Intermediate {
 		state = Enroute
 	}
-	forms := smpp.IDForms(r.ID)
+	forms := Forms(r.ID)
 	if len(forms) == 0 || forms[0] != r.ID {
 		forms = append(forms, r.ID)
 	}

@@ -20,8 +20,6 @@ import (
 	"m2mbridge/sms"
 )
 
-const imei = auth.DeviceID("IMEI:356726104408422")
-
 const patience = 10 * time.Second
 
 // smsc is the far side of SMS.
