@@ -37,13 +37,12 @@ type Config struct {
 	// SMSReady tells whether the SMS gateway would take a message now, and if not
 	// why, in words. Nil: nobody knows.
 	SMSReady func() (ready bool, why string)
-	// SMSReceipts takes what the SMS gateway's operator posts to /sms/receipts,
+	// SMSReceipts takes what the SMS gateway's operator posts to /v1/sms/receipts,
 	// whose body it finds read already: the secret in it is its own to check. A
 	// status of 2xx is that it is kept, 400, 403 and 404 are refusals, any other
 	// asks for it once more; a text goes along with a refusal. Nil: there is no such path.
 	SMSReceipts http.Handler
-	// ReceiptRate is how often a second anybody may post to /sms/receipts, all
-	// together. 0: 200.
+	// ReceiptRate is how often a second anybody without its secret is told so; 0: 20.
 	ReceiptRate float64
 
 	// What devices are shown with; nil: without it.

@@ -146,12 +146,25 @@ func (c *contract) endedBySMS(a *downlinkAPI, path, narrow string) {
 // receipts tries the path of the gateway's operator.
 func (c *contract) receipts() {
 	c.t.Helper()
+	byQuery := c.operation("take-sms-receipts-of-query")
+	for what, status := range map[string]int{"kept": 200, "none": 400, "secret": 403, "nowhere": 404, "later": 503} {
+		c.try(byQuery, status, "", byQuery.path+"?what="+what, "")
+	}
+	c.try(byQuery, 413, "", byQuery.path, strings.Repeat("x", maxReceipt+1))
 	op := c.operation("take-sms-receipts")
 	for body, status := range map[string]int{"kept": 200, "none": 400, "secret": 403, "nowhere": 404, "later": 503, strings.Repeat("x", maxReceipt+1): 413} {
 		c.try(op, status, "", op.path, body)
 	}
+	for _, op := range []*operation{op, byQuery} {
+		c.strangers(op)
+	}
+}
+
+// strangers asks without the secret until that is not answered any more.
+func (c *contract) strangers(op *operation) {
+	c.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !c.seen[op.OperationID][http.StatusTooManyRequests]; {
-		got := c.api.call("", "POST", op.path, "kept", "X-Request-Id", "contract-"+op.OperationID)
+		got := c.api.call("", op.method, op.path+"?what=secret", "", "X-Request-Id", "contract-"+op.OperationID)
 		c.hold(op, got)
 		if time.Now().After(deadline) {
 			c.t.Fatal("it takes all that comes")
@@ -164,6 +177,9 @@ type operator struct{ redis func() bool }
 
 func (o operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
+	if what := r.URL.Query().Get("what"); what != "" {
+		body = []byte(what)
+	}
 	status, ok := map[string]int{"kept": 200, "none": 400, "secret": 403, "nowhere": 404, "later": 500}[string(body)]
 	if err != nil || !ok || !o.redis() {
 		status = http.StatusServiceUnavailable

@@ -15,12 +15,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits of what anybody may post to /sms/receipts: its secret is known to be right
+const receiptsPath = "/v1/sms/receipts"
+
+// Limits of what anybody may send there: its secret is known to be right
 // only when it was read.
 const (
 	maxReceipt       = 64 << 10
 	receiptReadLimit = 5 * time.Second
-	receiptRate      = 200 // a second
+	receiptRate      = 20  // refusals a second
 	maxRefusal       = 200 // bytes of a text that goes along
 )
 
@@ -29,33 +31,37 @@ const receiptsText = "For the operator behind the SMS gateway, where that tells 
 
 // addReceipts has what a gateway's operator posts taken by a handler.
 func (a *API) addReceipts(take http.Handler, perSecond float64) {
-	limiter := rate.NewLimiter(rate.Limit(perSecond), burstOf(perSecond))
-	a.mux.HandleFunc("POST /sms/receipts", func(w http.ResponseWriter, r *http.Request) {
-		if !limiter.Allow() {
-			w.Header().Set("Retry-After", "1")
-			writeProblemTo(w, http.StatusTooManyRequests, "more receipts come than are taken in a second")
-			return
-		}
-		a.takeReceipt(w, r, take)
-	})
+	strangers := rate.NewLimiter(rate.Limit(perSecond), burstOf(perSecond))
+	for _, method := range []string{http.MethodPost, http.MethodGet} { // Kannel asks with GET
+		a.mux.HandleFunc(method+" "+receiptsPath, func(w http.ResponseWriter, r *http.Request) { a.takeReceipt(w, r, take, strangers) })
+		a.huma.OpenAPI().AddOperation(receiptsOperation(method))
+	}
+}
+
+// receiptsOperation describes it.
+func receiptsOperation(method string) *huma.Operation {
 	op := &huma.Operation{
-		OperationID: "take-sms-receipts", Method: http.MethodPost, Path: "/sms/receipts", Tags: []string{"bridge"},
+		OperationID: "take-sms-receipts", Method: method, Path: receiptsPath, Tags: []string{"bridge"},
 		Summary: "Take receipts of SMS", Description: receiptsText, Security: []map[string][]string{},
-		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{
-			"application/json": {Schema: &huma.Schema{}}, "application/x-www-form-urlencoded": {Schema: &huma.Schema{}},
-		}},
 		Responses: map[string]*huma.Response{"200": {Description: "They are kept"}},
+	}
+	if method == http.MethodGet {
+		op.OperationID, op.Summary = "take-sms-receipts-of-query", "Take receipts of SMS that are in the query"
+	} else {
+		op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{
+			"application/json": {Schema: &huma.Schema{}}, "application/x-www-form-urlencoded": {Schema: &huma.Schema{}},
+		}}
 	}
 	refusal := map[string]*huma.MediaType{"application/problem+json": {Schema: &huma.Schema{Ref: "#/components/schemas/ErrorModel"}}}
 	for _, status := range []int{400, 403, 404, 408, 413, 429, 503} {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: refusal}
 	}
-	a.huma.OpenAPI().AddOperation(op)
+	return op
 }
 
 // takeReceipt reads the whole body, so that no handler waits for the network, and
 // answers as all paths do.
-func (a *API) takeReceipt(w http.ResponseWriter, r *http.Request, take http.Handler) {
+func (a *API) takeReceipt(w http.ResponseWriter, r *http.Request, take http.Handler, strangers *rate.Limiter) {
 	// Where there is no connection to set it on the server's own limit holds.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(receiptReadLimit))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReceipt))
@@ -77,6 +83,11 @@ func (a *API) takeReceipt(w http.ResponseWriter, r *http.Request, take http.Hand
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	v := &verdict{header: http.Header{}}
 	take.ServeHTTP(v, r)
+	if v.code == http.StatusForbidden && !strangers.Allow() { // those who know the secret are never held up by others
+		w.Header().Set("Retry-After", "1")
+		writeProblemTo(w, http.StatusTooManyRequests, "more come without the secret than are answered in a second")
+		return
+	}
 	v.answer(w)
 }
 

@@ -203,22 +203,25 @@ func TestWithoutSMS(t *testing.T) {
 			t.Errorf("%s: %d %s", body, got.status, got.body)
 		}
 	}
-	a.want(http.StatusNotFound, "", "POST", "/sms/receipts", "x", nil)
+	a.want(http.StatusMethodNotAllowed, "", "POST", "/v1/sms/receipts", "x", nil) // it would be the id of an SMS
 }
 
 // Receipts need no app's key; a handler finds the whole body, and its header goes nowhere.
 func TestReceiptsAreTaken(t *testing.T) {
 	a := start(t, redistest.Start(t), func(c *Config) { c.SMSReceipts = operator{func() bool { return true }} })
-	if got := a.call("", "POST", "/sms/receipts", "kept"); got.status != 200 || len(got.body) > 0 || got.header.Get("X-Own") != "" {
+	if got := a.call("", "POST", "/v1/sms/receipts", "kept"); got.status != 200 || len(got.body) > 0 || got.header.Get("X-Own") != "" {
 		t.Errorf("%d %s %v", got.status, got.body, got.header)
 	}
 	var p struct{ Detail string }
-	got := a.call("", "POST", "/sms/receipts", "later")
+	got := a.call("", "POST", "/v1/sms/receipts", "later")
 	if err := json.Unmarshal(got.body, &p); err != nil || got.status != 503 || got.header.Get("Retry-After") != "1" || p.Detail != "said by the handler" {
 		t.Errorf("%d %s, %v", got.status, got.body, err)
 	}
-	a.want(http.StatusMethodNotAllowed, "", "GET", "/sms/receipts", "", nil)
-	if got := a.call("", "GET", "/docs", ""); !contains(got.body, "/sms/receipts") {
+	if got := a.call("", "GET", "/v1/sms/receipts?x=kept", ""); got.status != 503 { // it has no body: the handler's own word
+		t.Errorf("GET: %d", got.status)
+	}
+	a.want(http.StatusMethodNotAllowed, "", "PUT", "/v1/sms/receipts", "", nil)
+	if got := a.call("", "GET", "/docs", ""); !contains(got.body, "/v1/sms/receipts") {
 		t.Error("the page does not tell of it")
 	}
 }
