@@ -29,7 +29,7 @@ func TestTLS(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := store.Open(t.Context(), store.Config{
-		URL: "rediss://127.0.0.1:" + port + "?cert=" + cert + "&key=" + key, Patience: 100 * time.Millisecond,
+		URL: "rediss://127.0.0.1:" + port + "?cert=" + cert + "&key=" + key, Patience: 2 * time.Second,
 	})
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("an unknown authority is taken: %v", err)
