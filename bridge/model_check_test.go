@@ -94,7 +94,7 @@ func (w *world) quiet() {
 // awaited is a downlink that a courier can take to its device now.
 func (w *world) awaited() string {
 	for _, it := range w.made {
-		if it.id == "" || it.state != downlink.Executing || it.draft.Channel == downlink.HTTP || it.generation != it.device.generation || it.device.gone {
+		if it.id == "" || it.state != downlink.Executing || it.draft.Channel == downlink.HTTP || it.draft.Channel == downlink.SMS || it.generation != it.device.generation || it.device.gone {
 			continue
 		}
 		for _, n := range w.nodes {
@@ -155,7 +155,9 @@ func (w *world) follow() {
 				e.Fields = append(e.Fields, k, v.(string))
 			}
 			entries = append(entries, e)
-			w.event(e.Fields)
+			if e.Fields.Text("kind") == "downlink" {
+				w.event(e.Fields)
+			}
 		}
 		for _, n := range w.nodes {
 			n.courier.Events(entries)
@@ -188,6 +190,10 @@ func (w *world) event(f stream.Fields) {
 		bad("it has until " + it.expires.String())
 	case state == downlink.Cancelled && !it.cancelled && !it.mayBeCancelled && it.generation == it.device.generation:
 		bad("nobody cancelled it")
+	case state == downlink.Failed && it.draft.Channel == downlink.SMS:
+		if d, err := w.nodes[0].downlinks.Get(context.Background(), id); err == nil && !it.hopeless && w.clock.now().Before(d.SMS.Limit) {
+			bad("its schedule is not over")
+		}
 	case state == downlink.Failed:
 		if d, err := w.nodes[0].downlinks.Get(context.Background(), id); err != nil || d.Attempts < modelAttempts {
 			bad(fmt.Sprintf("after %d attempts, %v", d.Attempts, err))

@@ -35,6 +35,7 @@ func (w *world) start(number int) {
 	client := w.clients[number].Client
 	n.downlinks = downlink.New(downlink.Config{
 		Client: client, Keys: w.keys, Now: w.clock.now, Lease: modelLease, AckWait: modelAckWait, Attempts: modelAttempts, Keep: modelKeep, Room: modelRoom,
+		Schedule: "0,60000,300000;1200000", SMS: func(string, []byte) (int, error) { return 1, nil },
 	})
 	var err error
 	n.uplinks, err = uplink.New(uplink.Config{Client: client, Keys: w.keys, Registry: w.registry, Downlinks: n.downlinks, Now: w.clock.now})

@@ -55,6 +55,7 @@ type world struct {
 	byID    map[string]*item
 	events  []string // position in each partition's
 	open    []*handed
+	texts   []*texted
 	number  int
 }
 
@@ -81,6 +82,7 @@ type item struct {
 	state                     downlink.State // by its events
 	since                     time.Time
 	confirmed, acked          bool
+	woken, hopeless           bool // its device came; no further SMS makes sense
 	cancelled                 bool
 	taken                     time.Time // it waits since for the device to acknowledge
 	mayBeCancelled, forgotten bool
@@ -128,6 +130,7 @@ func TestDownlinkModel(t *testing.T) {
 				"": w.check, "create": w.create, "create ": w.create, "uplink": w.uplink, "uplink ": w.uplink, "repeat": w.repeat, "at once": w.atOnce,
 				"acknowledge": w.acknowledge, "answered": w.answered, "answered ": w.answered, "connect": w.connect, "connect ": w.connect,
 				"disconnect": w.disconnect, "puback": w.puback, "puback ": w.puback, "cancel": w.cancel, "clock": w.pass, "clock ": w.pass,
+				"sms": w.text, "sms ": w.text, "receipt": w.receipt,
 				"crash": w.crash, "lost reply": w.lostReply, "register": w.register, "restart": w.restart,
 			})
 		}
@@ -166,7 +169,7 @@ func (w *world) end() {
 }
 
 func (w *world) put(d *modelDevice) {
-	if _, err := w.registry.PutDevice(context.Background(), auth.Device{ID: d.id, Secret: modelSecret}, auth.Create); err != nil {
+	if _, err := w.registry.PutDevice(context.Background(), auth.Device{ID: d.id, Secret: modelSecret, MSISDN: "31612345678"}, auth.Create); err != nil {
 		w.Fatalf("register: %v", err)
 	}
 	d.gone = false
@@ -185,11 +188,12 @@ func (w *world) create(t *rapid.T) {
 	w.number++
 	draft := downlink.Draft{
 		Device: d.id, App: "model", Pack: fmt.Appendf(nil, `[{"n":"n","v":%d}]`, w.number),
-		Channel:  rapid.SampledFrom([]downlink.Channel{downlink.HTTP, downlink.MQTT, downlink.Any, downlink.Any}).Draw(t, "channel"),
+		Channel:  rapid.SampledFrom([]downlink.Channel{downlink.HTTP, downlink.MQTT, downlink.Any, downlink.Any, downlink.SMS}).Draw(t, "channel"),
 		TTL:      rapid.SampledFrom([]time.Duration{5 * time.Second, time.Minute, 30 * time.Minute, 3 * time.Hour}).Draw(t, "ttl"),
 		Priority: rapid.SampledFrom([]int{0, 5, 5, 5, 9}).Draw(t, "priority"),
 		Ack:      rapid.IntRange(0, 3).Draw(t, "ack") == 0,
 	}
+	draft.Wake = draft.Channel != downlink.SMS && rapid.IntRange(0, 2).Draw(t, "wake") == 0
 	if rapid.IntRange(0, 3).Draw(t, "scheduled") == 0 {
 		draft.NotBefore = w.clock.now().Add(draft.TTL / 3)
 	}
@@ -282,18 +286,23 @@ func (w *world) atOnce(t *rapid.T) {
 	d := w.anyDevice(t)
 	bodies := [2]string{w.body(d, `"n":"seq","v":1`), w.body(d, `"n":"seq","v":2`)}
 	var verdicts [2]uplink.Verdict
+	met := w.meets(d)
 	var wg sync.WaitGroup
 	for i := range bodies {
 		wg.Go(func() { verdicts[i] = w.accept(w.nodes[i], d, bodies[i], uplink.HTTP) })
 	}
 	wg.Wait()
 	for i, v := range verdicts {
+		met(v)
 		w.judge(w.nodes[i], d, bodies[i], v)
 	}
 }
 
 func (w *world) send(n *modelNode, d *modelDevice, body string, via uplink.Via) {
-	w.judge(n, d, body, w.accept(n, d, body, via))
+	met := w.meets(d)
+	v := w.accept(n, d, body, via)
+	met(v)
+	w.judge(n, d, body, v)
 }
 
 // accept sends an uplink until it is judged, as a device does.
@@ -383,7 +392,7 @@ func (w *world) cancel(t *rapid.T) {
 // underWay reports whether a lease of the downlink lasts.
 func (w *world) underWay(it *item) bool {
 	d, err := w.nodes[0].downlinks.Get(context.Background(), it.id)
-	return err == nil && !d.LeaseEnds.IsZero()
+	return err == nil && (!d.LeaseEnds.IsZero() || d.Channel == downlink.SMS && d.SMS != nil && d.SMS.State == "submitting")
 }
 
 func (w *world) attempted(it *item) bool {

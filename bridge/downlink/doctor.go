@@ -15,7 +15,7 @@ import (
 // Fault is something in Redis that the rules of downlinks cannot have made: outside hands, or a loss of data.
 type Fault struct {
 	Partition int
-	Kind      string // "downlink", "device", "due": its entry there, or "once": an idempotency key
+	Kind      string // "downlink", "device", "due" and "due:sms": its entry there, or "once": an idempotency key
 	Name      string // which one
 	What      string // what is wrong with it
 }
@@ -43,16 +43,18 @@ func (s *Service) inspect(ctx context.Context, mend bool) ([]Fault, error) {
 
 // entries inspects those of the due sets by the rules of their own. What that leaves the downlinks are held against.
 func (d *doctor) entries(ctx context.Context) error {
-	look := func(ctx context.Context) ([]due.Fault, error) { return d.s.due.Check(ctx, 0) }
-	if d.mend {
-		look = d.s.due.Mend
-	}
-	faults, err := look(ctx)
-	if err != nil {
-		return err
-	}
-	for _, f := range faults {
-		d.faults = append(d.faults, Fault{f.Partition, "due", f.ID, string(f.Problem)})
+	for kind, set := range map[string]*due.Set{"due": d.s.due, "due:sms": d.s.SMSDue(0)} {
+		look := func(ctx context.Context) ([]due.Fault, error) { return set.Check(ctx, 0) }
+		if d.mend {
+			look = set.Mend
+		}
+		faults, err := look(ctx)
+		if err != nil {
+			return err
+		}
+		for _, f := range faults {
+			d.faults = append(d.faults, Fault{f.Partition, kind, f.ID, string(f.Problem)})
+		}
 	}
 	return nil
 }
@@ -71,7 +73,8 @@ type doctor struct {
 // members inspects those of the sets of each partition.
 func (d *doctor) members(ctx context.Context) error {
 	for p := range d.s.cfg.Keys.Count() {
-		for _, key := range []string{dueKey(d.s.cfg.Keys, p), allKey(d.s.cfg.Keys, p)} {
+		texts, _ := due.Keys(d.s.cfg.Keys, due.SMS, p)
+		for _, key := range []string{dueKey(d.s.cfg.Keys, p), texts, allKey(d.s.cfg.Keys, p)} {
 			if err := d.set(ctx, p, key); err != nil {
 				return err
 			}
