@@ -11,6 +11,9 @@ import (
 	"m2mbridge/bridge/uplink"
 )
 
+// modelStep is the shortest step of the model's schedule.
+const modelStep = time.Minute
+
 // texted is an attempt by SMS that a gateway took.
 type texted struct {
 	it        *item
@@ -34,14 +37,15 @@ func (w *world) meets(d *modelDevice) func(uplink.Verdict) {
 	}
 }
 
-// text makes the attempts by SMS that are due in a partition, with one outcome or another.
+// text makes the attempts by SMS that are due, with one outcome or another.
 func (w *world) text(t *rapid.T) {
-	n, p := w.anyNode(t), rapid.IntRange(0, 1).Draw(t, "partition")
+	n := w.anyNode(t)
 	w.quiet()
-	batch := n.downlinks.SMSDue(modelLease).Claim(context.Background(), due.Ask{Partition: p, N: 2})[0]
-	for _, c := range batch.Claims {
-		if a, ok := w.beginSMS(n, c); ok {
-			w.endSMS(t, n, a)
+	for _, batch := range n.downlinks.SMSDue(modelLease).Claim(context.Background(), due.Ask{Partition: 0, N: 2}, due.Ask{Partition: 1, N: 2}) {
+		for _, c := range batch.Claims {
+			if a, ok := w.beginSMS(n, c); ok {
+				w.endSMS(t, n, a)
+			}
 		}
 	}
 	w.follow()
@@ -68,6 +72,8 @@ func (w *world) beginSMS(n *modelNode, c due.Claim) (downlink.SMSAttempt, bool) 
 			bad("no further one makes sense")
 		case it.draft.Channel != downlink.SMS && !it.draft.Wake:
 			bad("it is none")
+		case w.clock.now().Before(it.restsUntil):
+			bad("it follows the one before too closely: it rests until " + it.restsUntil.String())
 		}
 		return a, ok
 	}
@@ -87,7 +93,12 @@ func (w *world) endSMS(t *rapid.T, n *modelNode, a downlink.SMSAttempt) {
 	o := ends[rapid.IntRange(0, len(ends)-1).Draw(t, "outcome")]
 	sms := it.draft.Channel == downlink.SMS
 	switch {
-	case o.End == "":
+	case o.End == "": // it is not sent again blindly, as soon as the claim is over
+		it.restsUntil = w.clock.now().Add(modelLease + modelStep/2)
+		if rapid.Bool().Draw(t, "another looks") {
+			w.move(modelLease + time.Second)
+			w.text(t)
+		}
 		return
 	case o.End == downlink.SMSPermanent:
 		it.hopeless = true
@@ -95,6 +106,9 @@ func (w *world) endSMS(t *rapid.T, n *modelNode, a downlink.SMSAttempt) {
 		w.texts = append(w.texts, &texted{it: it, number: a.Number})
 	case o.End == downlink.SMSAccepted && sms:
 		w.delivered(it)
+	}
+	if o.Pause == 0 {
+		it.restsUntil = w.clock.now().Add(modelStep / 2)
 	}
 	o.Text = "the model says so"
 	for range 5 {
