@@ -64,7 +64,9 @@ func downlinkOutcome(err error) broker.Outcome {
 		return broker.Outcome{Unavailable: true}
 	case errors.Is(err, downlink.ErrFull):
 		return broker.Outcome{Code: codeQuotaExceeded, Reason: err.Error()}
-	case errors.Is(err, downlink.ErrDevice), errors.Is(err, downlink.ErrNoSMS):
+	case errors.Is(err, downlink.ErrNoSMS):
+		return broker.Outcome{Code: codeImplementation, Reason: err.Error()}
+	case errors.Is(err, downlink.ErrDevice):
 		return broker.Outcome{Code: codeNotAuthorized, Reason: err.Error()}
 	}
 	return broker.Outcome{Code: codePayloadInvalid, Reason: err.Error()}

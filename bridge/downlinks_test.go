@@ -40,7 +40,7 @@ func TestDraftOfPublish(t *testing.T) {
 }
 
 func TestOutcomeOfNoSMS(t *testing.T) {
-	if o := downlinkOutcome(downlink.ErrNoSMS); o.Code != codeNotAuthorized || o.Reason == "" {
+	if o := downlinkOutcome(downlink.ErrNoSMS); o.Code != codeImplementation || o.Reason == "" {
 		t.Errorf("%+v", o)
 	}
 }

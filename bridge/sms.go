@@ -51,18 +51,27 @@ func (c *Config) downlinkSMS(d *downlink.Config) error {
 	return nil
 }
 
+// openGateway makes the gateway, nil if none is configured. It connects to nothing yet.
+func (c *Config) openGateway(o sms.Options) (sms.Gateway, error) {
+	if c.smsOff() {
+		return nil, nil
+	}
+	classes, err := sms.ParseClasses(c.SMSErrors)
+	if err != nil {
+		return nil, err
+	}
+	o.Originator, o.Classes = c.SMSOriginator, classes
+	return sms.Open(c.SMS, o)
+}
+
 // openSMS makes what brings downlinks to devices by SMS, if anything is to.
 func (b *Bridge) openSMS(keys auth.Keyspace, metrics prometheus.Registerer) error {
 	c := b.cfg
 	if c.smsOff() {
 		return nil
 	}
-	classes, err := sms.ParseClasses(c.SMSErrors)
-	if err != nil {
-		return refuse("sms-errors", "%v", err)
-	}
-	gateway, err := sms.Open(c.SMS, sms.Options{
-		Originator: c.SMSOriginator, Classes: classes, Log: b.log,
+	gateway, err := c.openGateway(sms.Options{
+		Log: b.log,
 		Receive: sms.Receive{ // by what is made below
 			Receipt: func(ctx context.Context, gateway string, r sms.Receipt) error {
 				return b.texter.Receipt(ctx, gateway, r)

@@ -51,6 +51,9 @@ func (c *Config) checkSMS() error {
 	if err := sms.CheckOriginator(c.SMSOriginator); err != nil {
 		errs = append(errs, refuse("sms-originator", "%v", err))
 	}
+	if _, err := c.openGateway(sms.Options{}); err != nil && len(errs) == 0 {
+		errs = append(errs, refuse("sms", "%v", err))
+	}
 	if n, err := sms.Parts(c.SMSWakeText, nil); err != nil || n > 1 {
 		errs = append(errs, refuse("sms-wake-text", "it does not fit one SMS"))
 	}

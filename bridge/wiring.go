@@ -100,6 +100,7 @@ func (b *Bridge) submit(u broker.Uplink, done func(broker.Outcome)) {
 
 // MQTT 5 reason codes of refusals (DESIGN §5).
 const (
+	codeImplementation = 0x83 // implementation specific: the reason says it
 	codeNotAuthorized  = 0x87
 	codeQuotaExceeded  = 0x97
 	codePayloadInvalid = 0x99

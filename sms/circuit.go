@@ -38,6 +38,7 @@ type Circuit struct {
 	mu       sync.Mutex
 	inner    bool          // what the gateway's Ready said last
 	why      string        // and its Why, if it was no
+	last     string        // why it is left alone, in words
 	open     bool          // or probing
 	failures int           // in a row
 	delay    time.Duration // of the next opening
@@ -143,6 +144,22 @@ func (c *Circuit) own(ready bool, why string) {
 	c.settle(why)
 }
 
+// Why is why nothing may be submitted now; "" if something may.
+func (c *Circuit) Why() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.ready(time.Now())
+	switch {
+	case err == nil:
+		return ""
+	case !c.inner:
+		return c.why
+	case c.last != "":
+		return err.Error() + ": " + c.last
+	}
+	return err.Error()
+}
+
 // Ready is of [Gateway].
 func (c *Circuit) Ready() (bool, <-chan struct{}) {
 	c.mu.Lock()
@@ -208,11 +225,15 @@ func (c *Circuit) end(err error, probe bool, round int, cancelled bool) {
 		if refusal.Class == Throttled && round == c.round {
 			c.throttle(refusal.After)
 		}
+		if c.last = ""; refusal.Class == Throttled {
+			c.last = "it answers " + refusal.Code
+		}
 		c.settle("it answers " + refusal.Code)
 	case cancelled || c.open && !probe: // it tells nothing, or nothing new
 		c.settle("")
 	default:
 		c.fail()
+		c.last = err.Error()
 		c.settle(err.Error()) // gateways see to it that their errors hold nothing private
 	}
 }

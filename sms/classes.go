@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"m2mbridge/sms/smpp"
 )
 
 // Classes says what refusals mean, by their codes as gateways name them: a name (ESME_RTHROTTLED), a number (0x0000000B or 404), or a
@@ -69,6 +71,9 @@ func ParseClasses(text string) (map[string]Class, error) {
 			return nil, fmt.Errorf("class %q: it is not of the form CODE=CLASS, such as 404=permanent", part)
 		case !codeForm.MatchString(code):
 			return nil, fmt.Errorf("class %q: %q is no code such as ESME_RINVDSTADR, 0x0B, 404 or 4xx", part, code)
+		}
+		if _, known := smpp.ParseStatus(code); strings.HasPrefix(strings.ToUpper(code), "ESME_") && !known {
+			return nil, fmt.Errorf("class %q: SMPP has no %s", part, code)
 		}
 		parsed, err := parseClass(class)
 		if err != nil {

@@ -160,7 +160,7 @@ func (h *httpReceipts) receipt(item any) (Receipt, error) {
 	if !ok {
 		return Receipt{}, fmt.Errorf("states has no %.40q", state)
 	}
-	r := Receipt{ID: id, Forms: []string{id}, To: digits(k.To.text(item)), State: means.state, Class: means.class, At: instant(k.At.text(item))}
+	r := Receipt{ID: id, Forms: Forms(id), To: digits(k.To.text(item)), State: means.state, Class: means.class, At: instant(k.At.text(item))}
 	if code := k.Code.text(item); codeForm.MatchString(code) {
 		r.Code = code
 	}

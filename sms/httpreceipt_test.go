@@ -30,13 +30,13 @@ func TestParseReceiptJSON(t *testing.T) {
 			{"message":{"id":7},"status":"unreachable","error":27,"time":1772366400},
 			{"message":{"id":"c"},"status":"unknown_subscriber","error":"not a code"},
 			{"message":{"id":"d"},"status":"queued","time":"1772366400000"}]}`, []Receipt{
-			{ID: "a", Forms: []string{"a"}, To: "31612345678", State: Delivered, At: at},
-			{ID: "7", Forms: []string{"7"}, State: Undelivered, Class: Temporary, Code: "27", At: at},
-			{ID: "c", Forms: []string{"c"}, State: Undelivered, Class: Permanent},
-			{ID: "d", Forms: []string{"d"}, State: Enroute, At: at},
+			{ID: "a", Forms: Forms("a"), To: "31612345678", State: Delivered, At: at},
+			{ID: "7", Forms: Forms("7"), State: Undelivered, Class: Temporary, Code: "27", At: at},
+			{ID: "c", Forms: Forms("c"), State: Undelivered, Class: Permanent},
+			{ID: "d", Forms: Forms("d"), State: Enroute, At: at},
 		}, ""},
 		{"one of them is strange", `{"events":[{"message":{"id":"a"},"status":"rejected"},{"message":{"id":"b"},"status":"eaten"},{"status":"rejected"}]}`,
-			[]Receipt{{ID: "a", Forms: []string{"a"}, State: Rejected, Class: Permanent}}, `states has no "eaten"` + "\nread receipt: it has no id"},
+			[]Receipt{{ID: "a", Forms: Forms("a"), State: Rejected, Class: Permanent}}, `states has no "eaten"` + "\nread receipt: it has no id"},
 		{"none", `{"events":[]}`, nil, ""},
 		{"no list", `{"events":"none"}`, nil, "it has no id"},
 		{"another body", `{"x":1}`, nil, ""},
@@ -98,7 +98,7 @@ func TestParseReceiptQueryAndForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	hook, _ := As[Webhook](g)
-	want := []Receipt{{ID: "0-abc.3", Forms: []string{"0-abc.3"}, To: "31612345678", State: Rejected, Class: Temporary, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
+	want := []Receipt{{ID: "0-abc.3", Forms: Forms("0-abc.3"), To: "31612345678", State: Rejected, Class: Temporary, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
 	got, err := hook.ParseReceipt(httptest.NewRequest("GET", "/x?secret=PassWordKannelWebhook&ref=0-abc.3&state=16&to=%2B31612345678&at=1772366400", nil))
 	if d := cmp.Diff(want, got); d != "" || err != nil {
 		t.Error(err, d)

@@ -44,7 +44,7 @@ func newLoopback(query string, o Options) (*loopback, error) {
 	if !ok {
 		p.fail("receipt", "%.40q is none of delivered, undelivered, expired, rejected, none", receipt)
 	}
-	g.state, g.after = state, p.duration("after", 0, 0, 48*time.Hour)
+	g.state, g.after = state, p.duration("after", 100*time.Millisecond, 0, 48*time.Hour)
 	return g, p.end()
 }
 
@@ -81,7 +81,7 @@ func (g *loopback) Submit(_ context.Context, m Message) (Accepted, error) {
 		g.options.OnSMS(m)
 	}
 	if g.state != "" {
-		g.push(loopbackReceipt{now.Add(g.after), Receipt{ID: id, Forms: []string{id}, To: m.To, State: g.state, Class: g.state.Class(), At: now.Add(g.after)}})
+		g.push(loopbackReceipt{now.Add(g.after), Receipt{ID: id, Forms: Forms(id), To: m.To, State: g.state, Class: g.state.Class(), At: now.Add(g.after)}})
 	}
 	return Accepted{IDs: []string{id}, Receipts: g.state != "", Note: "it was shown, not sent"}, nil
 }

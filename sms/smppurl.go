@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	"m2mbridge/sms/smpp"
@@ -44,6 +45,8 @@ func (g *smppGateway) config(u *url.URL, p *parameters) smpp.Config {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"smpp": portSMPP, "smpps": portSMPPS}[u.Scheme]
+	} else if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		p.errs = append(p.errs, fmt.Errorf("port %s is none from 1 to 65535", port))
 	}
 	g.window, g.rate = p.number("window", 10, 1, 1000), p.rate("rate")
 	g.receipts = p.choice("receipts", "on", "off") == 0

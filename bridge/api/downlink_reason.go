@@ -29,12 +29,9 @@ func (a *API) showDownlink(ctx context.Context, d *downlink.Downlink) (Downlink,
 
 // showDownlinkWhole is showDownlink with all that happened to it.
 func (a *API) showDownlinkWhole(ctx context.Context, d *downlink.Downlink) (Downlink, error) {
-	steps, next, err := a.downlinks.Timeline(ctx, d.ID)
+	steps, err := a.downlinks.Timeline(ctx, d.ID)
 	if err != nil {
 		return Downlink{}, err
-	}
-	if d.SMS != nil {
-		d.SMS.Next = next
 	}
 	shown, err := a.showDownlink(ctx, d)
 	for _, s := range steps {

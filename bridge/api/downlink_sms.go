@@ -11,10 +11,10 @@ import (
 // DownlinkSMS is how it stands with the attempts by SMS: those of an SMS, or those
 // that wake the device of a downlink up.
 type DownlinkSMS struct {
-	State    string    `json:"state" enum:"due,submitting,accepted,refused,undelivered,unknown,taken,over" doc:"due: the next attempt waits for its time. submitting: the gateway is being asked. accepted: the gateway has it, which is not that the device has. refused: not now. undelivered: a receipt says that it has not arrived, or the device did not acknowledge it. unknown: the gateway's answer was lost. taken: it arrived, and the device's acknowledgement is awaited. over: no further attempt is made"`
+	State    string    `json:"state" enum:"due,submitting,accepted,refused,undelivered,unknown,taken,heard,over" doc:"due: the next attempt waits for its time. submitting: the gateway is being asked. accepted: the gateway has it, which is not that the device has. refused: not now. undelivered: a receipt says that it has not arrived, or the device did not acknowledge it. unknown: the gateway's answer was lost. taken: it arrived, and the device's acknowledgement is awaited. heard: it arrived, and the device that it is to wake up is awaited. over: no further attempt is made"`
 	Attempts int       `json:"attempts" doc:"Those of which at least a byte may have left"`
 	FirstAt  time.Time `json:"firstAt,omitzero" doc:"When the first one was made"`
-	NextAt   time.Time `json:"nextAt,omitzero" doc:"When the next one is due; missing: none is, or one is under way. Only where one downlink is got"`
+	NextAt   time.Time `json:"nextAt,omitzero" doc:"When the next one is due; missing: none is, or one is under way."`
 	LimitAt  time.Time `json:"limitAt,omitzero" doc:"Until when attempts are made"`
 }
 
@@ -31,6 +31,7 @@ const (
 	smsSubmitting = "submitting"
 	smsAccepted   = "accepted"
 	smsTaken      = "taken"
+	smsHeard      = "heard"
 	smsOver       = "over"
 )
 
@@ -38,7 +39,7 @@ const (
 // is not known.
 func nextAttempt(d *downlink.Downlink) time.Time {
 	switch s := d.SMS; {
-	case s.State == smsSubmitting, s.State == smsTaken, s.State == smsOver, !s.Next.Before(endOfSMS(d)):
+	case s.State == smsSubmitting, s.State == smsTaken, s.State == smsHeard, s.State == smsOver, !s.Next.Before(endOfSMS(d)):
 		return time.Time{}
 	default:
 		return s.Next
@@ -66,8 +67,11 @@ func (a *API) smsReason(d *downlink.Downlink) string {
 	if d.SMS.State == smsOver {
 		return text
 	}
+	if d.SMS.State == smsHeard {
+		return text
+	}
 	if d.Wake {
-		text = "; to wake it up, for " + text
+		text = "; and, to wake it up, for " + text
 	}
 	if d.SMS.State != smsSubmitting && a.smsReady != nil {
 		if ready, why := a.smsReady(); !ready {
@@ -84,6 +88,8 @@ func smsAwaited(d *downlink.Downlink, now time.Time) string {
 	switch {
 	case s.State == smsOver:
 		return "; no further SMS is to wake it up"
+	case s.State == smsHeard:
+		return fmt.Sprintf("; attempt %d of the SMS that is to wake it up has reached it, and no further one is made", s.Attempts)
 	case s.State == smsSubmitting:
 		return fmt.Sprintf("the outcome of attempt %d by SMS, which is under way", s.Attempts)
 	case s.State == smsAccepted && d.Wake: // there may be no receipts
@@ -97,10 +103,10 @@ func smsAwaited(d *downlink.Downlink, now time.Time) string {
 	if s.Attempts == 0 {
 		text = "its first attempt by SMS"
 	}
-	switch {
-	case next.IsZero(): // in a list
+	switch late := now.Sub(next); {
+	case next.IsZero(), late >= 0 && late < 10*time.Second: // it is about to be made
 		return text
-	case next.Before(now):
+	case late > 0:
 		return text + ", due since " + instant(next)
 	}
 	return text + " at " + instant(next)

@@ -16,7 +16,7 @@ type Downlinks interface {
 	List(ctx context.Context, q downlink.Query) (page []downlink.Downlink, next string, err error)
 	Cancel(ctx context.Context, id, cause string) error
 	Ahead(ctx context.Context, d *downlink.Downlink) (int64, error)
-	Timeline(ctx context.Context, id string) (steps []downlink.Step, next time.Time, err error)
+	Timeline(ctx context.Context, id string) (steps []downlink.Step, err error)
 }
 
 // Downlink is a message to a device as the API shows it.

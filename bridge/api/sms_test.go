@@ -88,9 +88,9 @@ func TestSMS(t *testing.T) {
 		}
 		return d
 	}
-	reason("waits for its first attempt by SMS, due since " + at)
+	reason("waits for its first attempt by SMS")
 	ready, why = false, "it is connecting"
-	reason("waits for its first attempt by SMS, due since " + at + "; the SMS gateway is not ready: it is connecting")
+	reason("waits for its first attempt by SMS" + "; the SMS gateway is not ready: it is connecting")
 	first := a.begin(made.ID)
 	reason("waits for the outcome of attempt 1 by SMS, which is under way")
 	ready = true
@@ -101,7 +101,7 @@ func TestSMS(t *testing.T) {
 	}
 	var page Page[Downlink]
 	a.want(http.StatusOK, adminKey, "GET", smsPath, "", &page)
-	if len(page.Items) != 1 || page.Items[0].Reason != "waits for its next attempt by SMS" || page.Items[0].Timeline != nil || page.Items[0].SMS == nil {
+	if len(page.Items) != 1 || page.Items[0].Reason != d.Reason || page.Items[0].Timeline != nil || page.Items[0].SMS == nil {
 		t.Errorf("list %+v", page.Items)
 	}
 	// As if the first one had been made two minutes ago: the schedule has no third.
@@ -163,7 +163,7 @@ func TestWake(t *testing.T) {
 	a := startDownlinks(t, redistest.Start(t), func(c *Config) { c.SMSReady = func() (bool, string) { return ready, "" } })
 	a.withNumber(numbered, "31612345678")
 	made := a.post(adminKey, "/http/downlinks", numbered, 1, `,"wake":true`)
-	if !made.Wake || made.SMS == nil || made.Reason != "waits for the device's next uplink over HTTP; to wake it up, for its first attempt by SMS" {
+	if !made.Wake || made.SMS == nil || made.Reason != "waits for the device's next uplink over HTTP; and, to wake it up, for its first attempt by SMS" {
 		t.Fatalf("made %+v", made)
 	}
 	first := a.begin(made.ID)
@@ -174,9 +174,9 @@ func TestWake(t *testing.T) {
 		}
 	}
 	const waits = "waits for the device's next uplink over HTTP; "
-	reason(waits + "to wake it up, for the outcome of attempt 1 by SMS, which is under way")
+	reason(waits + "and, to wake it up, for the outcome of attempt 1 by SMS, which is under way")
 	a.endSMS(first, downlink.SMSOutcome{End: downlink.SMSAccepted, Text: "accepted by a test"})
-	reason(waits + "to wake it up, for it to come after attempt 1 by SMS; the next attempt is at 2")
+	reason(waits + "and, to wake it up, for it to come after attempt 1 by SMS; the next attempt is at 2")
 	ready = false
 	if d := a.get(made.ID); !strings.HasSuffix(d.Reason, "; the SMS gateway is not ready: it does not say why") {
 		t.Errorf("reason %s", d.Reason)

@@ -143,17 +143,20 @@ func shownValue(f *flags.Flag) string {
 	switch {
 	case f.Secret && f.Value.String() != "":
 		return strconv.Quote(stars)
-	case f.Name == "redis":
+	case holdsPassword(f):
 		return strconv.Quote(store.Redact(f.Value.String()))
 	}
 	return tomlValue(f.Value)
 }
 
+// holdsPassword tells of the settings that are URLs with a password in them, perhaps.
+func holdsPassword(f *flags.Flag) bool { return f.Name == "redis" || f.Name == "sms" }
+
 // refuseStars finds a secret that was copied from where it is shown starred.
 func refuseStars(call *flags.Invocation) error {
 	var errs []error
 	for _, f := range call.Command.Flags {
-		if (f.Secret || f.Name == "redis") && strings.Contains(f.Value.String(), stars) {
+		if (f.Secret || holdsPassword(f)) && strings.Contains(f.Value.String(), stars) {
 			errs = append(errs, fmt.Errorf("%s: it holds a starred secret, put the real one in", call.Named(f)))
 		}
 	}

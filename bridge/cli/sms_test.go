@@ -79,7 +79,6 @@ timeline
   ` + at + `  queued     created by app admin
   ` + at + `  executing  its turn
   ` + at + `  accepted   attempt 1: accepted by a test, id 7
-  ` + at + `  executing  attempt 1 by SMS: accepted by a test, id 7
 $`).MatchString(out) {
 		t.Errorf("get:\n%s", out)
 	}
@@ -108,7 +107,7 @@ $`).MatchString(out) {
 	out, _ = s.run(0, "sms", "list", "--state", "QUEUED,EXECUTING", "--device", testDevice)
 	if !regexp.MustCompile(`^ID +DEVICE +STATE +ATTEMPTS +CREATED +WHY
 ` + d.ID + `  IMEI:356726104408422  QUEUED     0         ` + at + `  waits for its turn
-` + added[1] + `  IMEI:356726104408422  EXECUTING  1         ` + at + `  waits for the receipt of attempt 1 by SMS
+` + added[1] + `  IMEI:356726104408422  EXECUTING  1         ` + at + `  waits for the receipt of attempt 1 by SMS; the next attempt is at [-0-9T:]+Z
 $`).MatchString(out) {
 		t.Errorf("list:\n%s", out)
 	}
@@ -161,7 +160,7 @@ func TestWakeIsFollowed(t *testing.T) {
 	s.run(0, "device", "add", testDevice, "--msisdn", "31612345678")
 	out, _ := s.run(0, "downlink", "add", testDevice, "--channel", "http", "--wake", "led=true")
 	id, _, _ := strings.Cut(out, " ")
-	if !strings.HasSuffix(out, "it waits for the device's next uplink over HTTP; to wake it up, for its first attempt by SMS\n") {
+	if !strings.HasSuffix(out, "it waits for the device's next uplink over HTTP; and, to wake it up, for its first attempt by SMS\n") {
 		t.Errorf("add: %s", out)
 	}
 	s.attempt(downlink.SMSOutcome{End: downlink.SMSTemporary, Text: "a test: refused (temporary): busy"})

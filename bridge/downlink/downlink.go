@@ -77,7 +77,7 @@ type SMSState struct {
 	State    string    // due, submitting, accepted, refused, undelivered, unknown, taken, heard or over: lua/sms.lua says what they mean
 	Attempts int       // those of which not a byte left aside
 	First    time.Time // when the first attempt was made; zero: none was
-	Next     time.Time // when the next one is due; zero: none is, or it is not asked for (see Timeline)
+	Next     time.Time // when the next one is due; or when the claim of one under way ends; zero: none is due
 	Limit    time.Time // when the schedule's time is over; zero: as First
 }
 

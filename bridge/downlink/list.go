@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"m2mbridge/auth"
+	"m2mbridge/bridge/due"
 )
 
 // Query asks for one page of downlinks, in the order of their creation.
@@ -163,12 +164,13 @@ func (s *Service) read(ctx context.Context, ids []string) ([]*Downlink, error) {
 		return nil, nil
 	}
 	pipe := s.cfg.Client.Pipeline()
-	replies := make([]*redis.MapStringStringCmd, len(ids))
+	replies, nexts := make([]*redis.MapStringStringCmd, len(ids)), make([]*redis.FloatCmd, len(ids))
 	for i, id := range ids {
 		p, _ := s.partitionOf(id)
-		replies[i] = pipe.HGetAll(ctx, downlinkKey(s.cfg.Keys, p, id))
+		texts, _ := due.Keys(s.cfg.Keys, due.SMS, p)
+		replies[i], nexts[i] = pipe.HGetAll(ctx, downlinkKey(s.cfg.Keys, p, id)), pipe.ZScore(ctx, texts, id)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("%w: list: %w", ErrUnavailable, err)
 	}
 	list := make([]*Downlink, len(ids))
@@ -177,6 +179,9 @@ func (s *Service) read(ctx context.Context, ids []string) ([]*Downlink, error) {
 			d, err := downlinkOf(ids[i], fields)
 			if err != nil {
 				return nil, err
+			}
+			if nexts[i].Err() == nil && d.SMS != nil {
+				d.SMS.Next = time.UnixMilli(int64(nexts[i].Val())).UTC()
 			}
 			list[i] = &d
 		}

@@ -250,20 +250,19 @@ func newID(p int, now time.Time) string {
 
 // Get gives one downlink; ErrUnknown if there is none.
 func (s *Service) Get(ctx context.Context, id string) (Downlink, error) {
-	p, ok := s.partitionOf(id)
-	if !ok {
+	if _, ok := s.partitionOf(id); !ok {
 		return Downlink{}, ErrUnknown
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
 	defer cancel()
-	fields, err := s.cfg.Client.HGetAll(ctx, downlinkKey(s.cfg.Keys, p, id)).Result()
+	list, err := s.read(ctx, []string{id})
 	if err != nil {
-		return Downlink{}, fmt.Errorf("%w: get: %w", ErrUnavailable, err)
+		return Downlink{}, err
 	}
-	if len(fields) == 0 {
+	if list[0] == nil {
 		return Downlink{}, ErrUnknown
 	}
-	return downlinkOf(id, fields)
+	return *list[0], nil
 }
 
 // Cancel ends a downlink that is not being handed over. ErrUnknown, ErrHanded, ErrFinal.

@@ -29,7 +29,7 @@ func (s *Service) checkSMS(d *Draft) error {
 	case sms && d.Wake:
 		return bad("wake: an SMS needs none: it is for what goes over http, mqtt or any")
 	case sms && has != 1:
-		return bad("channel: an SMS has one of text, data and pack")
+		return bad("text: an SMS has one of text, data and pack")
 	case !sms && d.Text != "":
 		return bad("text: only an SMS has text; over " + string(d.Channel) + " it is a pack")
 	case !sms && len(d.Data) > 0:
@@ -152,7 +152,7 @@ func (s *Service) Receipt(ctx context.Context, id string, r SMSReceipt) (bool, e
 	case r.Final:
 		class = "temporary"
 	}
-	return s.tellSMS(ctx, id, "receipt", r.Number, r.Part, r.Parts, r.State, class, r.Text, s.cfg.AckWait.Milliseconds())
+	return s.tellSMS(ctx, id, "receipt", r.Number, r.Part, r.Parts, r.State, class, r.Text, s.cfg.AckWait.Milliseconds(), s.cfg.Schedule)
 }
 
 func (s *Service) tellSMS(ctx context.Context, id, op string, args ...any) (bool, error) {

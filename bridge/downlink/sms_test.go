@@ -148,7 +148,7 @@ func TestSMSFailsBySchedule(t *testing.T) {
 		}
 		b.none()
 		b.looked()
-		if got := b.is(d.ID, Failed); got.Attempts != 32 || !strings.Contains(got.Cause, "48 h") {
+		if got := b.is(d.ID, Failed); got.Attempts != 32 || !strings.Contains(got.Cause, "48h") {
 			t.Errorf("%+v", got)
 		}
 		b.receipt(d.ID, SMSReceipt{Number: 32, State: "DELIVERED", Text: "at last"}, true)
@@ -166,7 +166,7 @@ func TestSMSOutcomes(t *testing.T) {
 		"delivered":   {func(b *texts, id string) { b.end(b.begin(1), accepted); b.receipt(id, delivered, true) }, Succeeded, "over", 1},
 		"no receipts": {func(b *texts, _ string) { b.end(b.begin(1), SMSOutcome{End: SMSAccepted, Text: "ok"}) }, Succeeded, "over", 1},
 		"awaited":     {func(b *texts, _ string) { b.end(b.begin(1), accepted) }, Executing, "accepted", 1},
-		"permanent":   {func(b *texts, _ string) { b.end(b.begin(1), SMSOutcome{End: SMSPermanent, Text: "no"}) }, Failed, "submitting", 1},
+		"permanent":   {func(b *texts, _ string) { b.end(b.begin(1), SMSOutcome{End: SMSPermanent, Text: "no"}) }, Failed, "over", 1},
 		"temporary":   {func(b *texts, _ string) { b.end(b.begin(1), SMSOutcome{End: SMSTemporary, Text: "no"}) }, Executing, "refused", 1},
 		"unknown":     {func(b *texts, _ string) { b.end(b.begin(1), SMSOutcome{End: SMSUnknown, Text: "?"}); b.none() }, Executing, "unknown", 1},
 		"unsent":      {func(b *texts, _ string) { b.end(b.begin(1), SMSOutcome{End: SMSUnsent, Text: "away"}) }, Executing, "due", 0},
@@ -182,13 +182,13 @@ func TestSMSOutcomes(t *testing.T) {
 		"rejected": {func(b *texts, id string) {
 			b.end(b.begin(1), accepted)
 			b.receipt(id, SMSReceipt{Number: 1, State: "REJECTED", Final: true, Permanent: true}, true)
-		}, Failed, "accepted", 1},
+		}, Failed, "over", 1},
 		"early": {func(b *texts, id string) {
 			a := b.begin(1)
 			b.receipt(id, delivered, true)
 			_, _ = b.EndSMS(b.t.Context(), id, a.Number, accepted)
 		}, Succeeded, "over", 1},
-		"early, no": {func(b *texts, id string) { a := b.begin(1); b.receipt(id, undelivered, true); b.end(a, accepted) }, Executing, "accepted", 1},
+		"early, no": {func(b *texts, id string) { a := b.begin(1); b.receipt(id, undelivered, true); b.end(a, accepted) }, Executing, "undelivered", 1},
 		"doubled": {func(b *texts, id string) {
 			b.end(b.begin(1), accepted)
 			b.receipt(id, undelivered, true)
@@ -267,7 +267,7 @@ func TestSMSOutcomes(t *testing.T) {
 			}
 			b.clock.pass(time.Hour)
 			b.none()
-		}, Cancelled, "accepted", 1},
+		}, Cancelled, "over", 1},
 		"under way": {func(b *texts, id string) {
 			a := b.begin(1)
 			if err := b.Cancel(b.t.Context(), id, "test"); !errors.Is(err, ErrHanded) {
@@ -298,8 +298,8 @@ func TestSMSRefused(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		b := newTexts(t, s)
 		for field, d := range map[string]Draft{
-			"channel: an SMS has one": text(""),
-			"channel: an SMS has":     text("x", func(d *Draft) { d.Data = []byte{1} }),
+			"text: an SMS has one":    text(""),
+			"text: an SMS has":        text("x", func(d *Draft) { d.Data = []byte{1} }),
 			"text: only":              text("x", func(d *Draft) { d.Channel = Any }),
 			"data: only":              {Device: imei, Channel: HTTP, Data: []byte{1}},
 			"wake: an SMS needs none": text("x", func(d *Draft) { d.Wake = true }),
@@ -388,7 +388,8 @@ func TestWakeUp(t *testing.T) {
 		b.clock.pass(time.Hour)
 		b.none()
 		b.is(third.ID, Executing)
-		steps, next, err := b.Timeline(t.Context(), third.ID)
+		next := b.is(third.ID, Executing).SMS.Next
+		steps, err := b.Timeline(t.Context(), third.ID)
 		var what []string
 		for _, s := range steps {
 			what = append(what, s.What)
@@ -412,7 +413,7 @@ func TestNothingIsSentTwiceInSilence(t *testing.T) {
 			b.clock.pass(61 * time.Second)
 		}
 		b.begin(5)
-		steps, _, err := b.Timeline(t.Context(), d.ID)
+		steps, err := b.Timeline(t.Context(), d.ID)
 		var what []string
 		for _, s := range steps {
 			if s.What != "executing" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -144,12 +145,14 @@ func (t *Texter) find(ctx context.Context, gateway string, r *sms.Receipt) (p pa
 	return p, false, nil
 }
 
-// forms are how the id of a receipt may have been written.
-func forms(r *sms.Receipt) []string {
-	if len(r.Forms) > 0 {
-		return r.Forms
+// forms are how the id of a receipt may have been written, as ids are kept.
+func forms(r *sms.Receipt) (list []string) {
+	for _, form := range append(append([]string{r.ID}, r.Forms...), sms.Forms(r.ID)...) {
+		if form = sms.CanonicalID(form); form != "" && !slices.Contains(list, form) {
+			list = append(list, form)
+		}
 	}
-	return sms.Forms(r.ID)
+	return list
 }
 
 // park keeps a receipt that is of nothing that is known yet.

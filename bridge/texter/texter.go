@@ -81,7 +81,8 @@ func New(c Config) *Texter {
 	if c.Note == nil {
 		c.Note = func(auth.DeviceID, string) {}
 	}
-	return &Texter{cfg: c, metrics: newMetrics(c.Metrics)}
+	ready := func() bool { ok, _ := c.Gateway.Ready(); return ok }
+	return &Texter{cfg: c, metrics: newMetrics(c.Metrics, ready)}
 }
 
 // Run makes attempts until ctx ends, waits for the answers to those under way, and stops the gateway. It returns nil then.

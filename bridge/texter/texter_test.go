@@ -243,7 +243,7 @@ func TestReceiptBeforeItsAnswer(t *testing.T) {
 	b.run()
 	id := b.create(0)
 	b.is(id, "SUCCEEDED")
-	steps, _, err := b.downlinks.Timeline(t.Context(), id)
+	steps, err := b.downlinks.Timeline(t.Context(), id)
 	if err != nil || len(steps) != 5 { // queued, executing, accepted, executing, delivered … and the end
 		var lines []string
 		for _, s := range steps {

@@ -21,7 +21,7 @@ elseif op == 'begin' then
 elseif op == 'outcome' then
   return R.outcome(a[6], n(a[7]), a[8], a[9], a[10] == '1', n(a[11]), n(a[12]), a[13])
 elseif op == 'receipt' then
-  return R.receipt(a[6], n(a[7]), n(a[8]), n(a[9]), a[10], a[11], a[12], n(a[13]))
+  return R.receipt(a[6], n(a[7]), n(a[8]), n(a[9]), a[10], a[11], a[12], n(a[13]), a[14])
 elseif op == 'drop' then
   return R.drop(a[6])
 end

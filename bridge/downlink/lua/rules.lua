@@ -96,7 +96,10 @@ local rules = function(P, clock, keep, most, cap)
   function finish(id, device, state, cause)
     tell(id, device, state, cause)
     call('HDEL', key(id), 'lease', 'taken')
-    due.cancel(P .. 'due:sms', P .. 'due:sms:data', id)
+    if call('HEXISTS', key(id), 'sms') == 1 then
+      call('HSET', key(id), 'sms', 'over')
+      due.cancel(P .. 'due:sms', P .. 'due:sms:data', id)
+    end
     call('ZREM', of('queue', device), id)
     call('ZREM', of('open', device), id)
     at(id, device, now + keep)
@@ -109,7 +112,7 @@ local rules = function(P, clock, keep, most, cap)
   -- expire ends what was not done in time.
   function expire(id, d, cause)
     if d.channel == 'sms' and d.limit and d.expires >= d.limit then
-      return finish(id, d.device, 'FAILED', 'the device was not reached within ' .. (d.limit - d.first) / 3600000 .. ' h of the first attempt; ' .. d.cause)
+      return finish(id, d.device, 'FAILED', 'the device was not reached within ' .. R.span(d.limit - d.first) .. ' of the first attempt; the last word was: ' .. d.cause)
     end
     finish(id, d.device, 'EXPIRED', cause or 'its time is over')
   end

@@ -7,7 +7,7 @@
   --   tries    attempts, but for those of which not a byte left
   --   began    when the last attempt began
   --   first    when the first one did · limit: when its time is over, by that
-  --   r<n>.<i> what the last receipt said of part i of attempt n
+  --   r<n>.<i> what the last receipt said of part i of attempt n, a state and '' or the class of a final one that is bad
   --
   -- A schedule is text: offsets of the attempts from the first, and behind ';' the limit, in ms.
   local settled = {taken = true, heard = true, over = true} -- no attempt is to be made
@@ -35,6 +35,15 @@
       before = offset
     end
   end
+
+  -- span is a time as people write it.
+  local function span(ms)
+    for _, unit in ipairs({{'h', 3600000}, {'m', 60000}, {'s', 1000}}) do
+      if ms % unit[2] == 0 then return string.format('%.0f%s', ms / unit[2], unit[1]) end
+    end
+    return string.format('%.3fs', ms / 1000)
+  end
+  R.span = span
 
   local function limitOf(schedule) return tonumber(string.match(schedule, ';(%d+)$')) end
 
@@ -93,6 +102,26 @@
     call('HSET', key(id), 'sms', d.channel == 'sms' and 'over' or 'heard')
     if d.channel == 'sms' then return finish(id, d.device, 'SUCCEEDED', text) end
     say(id, d.device, 'EXECUTING', 'the SMS that wakes it up was delivered: ' .. text)
+  end
+
+  -- received holds the receipts of an attempt against its parts: they may have come before the gateway's answer.
+  local function received(id, attempt, wait)
+    local d = read(id)
+    if not d or d.state ~= 'EXECUTING' or not d.sms or settled[d.sms] then return end
+    local parts = tonumber(call('HGET', key(id), 'parts' .. attempt) or '')
+    if not parts then return end
+    local arrived = 0
+    for i = 1, parts do
+      local state, class = string.match(call('HGET', key(id), 'r' .. attempt .. '.' .. i) or '', '^(%u*) ?(%l*)$')
+      local text = 'attempt ' .. attempt .. ' by SMS: its receipt says ' .. string.lower(state or '')
+      if class == 'permanent' then return failed(id, d, text) end
+      if class == 'temporary' and attempt == d.tries and (d.sms == 'accepted' or d.sms == 'unknown') then
+        call('HSET', key(id), 'sms', 'undelivered')
+        return say(id, d.device, 'EXECUTING', text)
+      end
+      if state == 'DELIVERED' then arrived = arrived + 1 end
+    end
+    if arrived == parts then reached(id, d, 'attempt ' .. attempt .. ' by SMS was delivered, says its receipt', wait) end
   end
 
   -- attemptOf is what begin gives.
@@ -168,7 +197,10 @@
     if not d or not d.sms or d.tries ~= attempt then return 0 end
     if d.sms ~= 'submitting' and not (d.sms == 'unknown' and kind ~= 'unknown' and kind ~= 'throttled' and kind ~= 'unsent') then
       if settled[d.sms] or d.state ~= 'EXECUTING' then -- the device came meanwhile, or it was cancelled: what happened is told all the same
-        if call('HSETNX', key(id), 'told' .. attempt, kind) == 1 then tellSMS(id, d.device, string.upper(kind), 'attempt ' .. attempt .. ': ' .. text) end
+        if call('HSETNX', key(id), 'told' .. attempt, kind) == 1 then
+          tellSMS(id, d.device, string.upper(kind), 'attempt ' .. attempt .. ': ' .. text)
+          if kind == 'throttled' or kind == 'unsent' then call('HSET', key(id), 'tries', d.tries - 1) end
+        end
       end
       return 0
     end
@@ -198,47 +230,26 @@
     else
       rest(id, d, kind == 'temporary' and 'refused' or kind, schedule)
       say(id, d.device, 'EXECUTING', text)
-      if kind == 'accepted' then R.received(id, attempt, wait) end
+      if kind == 'accepted' then received(id, attempt, wait) end
     end
     return 1
   end
 
-  -- received holds the receipts of an attempt against its parts: they may have come before the gateway's answer.
-  function R.received(id, attempt, wait)
-    local d = read(id)
-    if not d or d.state ~= 'EXECUTING' or not d.sms or settled[d.sms] then return end
-    local parts = tonumber(call('HGET', key(id), 'parts' .. attempt) or '')
-    if not parts then return end
-    for i = 1, parts do
-      if call('HGET', key(id), 'r' .. attempt .. '.' .. i) ~= 'DELIVERED' then return end
-    end
-    reached(id, d, 'attempt ' .. attempt .. ' by SMS was delivered, says its receipt', wait)
-  end
-
   -- receipt is what the SMSC says of a part of an attempt. class is '' while it is open, else whether a further attempt makes sense.
   -- Returns 0 if it was told before, or is of nothing.
-  function R.receipt(id, attempt, part, parts, state, class, text, wait)
+  function R.receipt(id, attempt, part, parts, state, class, text, wait, schedule)
     local d = read(id)
     if not d or not d.sms or attempt > d.tries then return 0 end
     local field = 'r' .. attempt .. '.' .. part
-    local before = call('HGET', key(id), field)
+    local before = string.match(call('HGET', key(id), field) or '', '^%u*')
     if before == state or before == 'DELIVERED' then return 0 end
-    call('HSET', key(id), field, state, 'parts' .. attempt, parts)
+    call('HSET', key(id), field, state .. ' ' .. class, 'parts' .. attempt, parts)
     local which = 'attempt ' .. attempt
     if parts > 1 then which = which .. ', part ' .. part .. ' of ' .. parts end
     tellSMS(id, d.device, state, which .. ': ' .. text)
     if d.state ~= 'EXECUTING' or settled[d.sms] then return 1 end
-    if state == 'DELIVERED' then
-      R.received(id, attempt, wait)
-    elseif class ~= '' and attempt == d.tries and d.sms ~= 'due' then
-      text = which .. ' by SMS: ' .. text
-      if class == 'permanent' then
-        failed(id, d, text)
-      elseif d.sms == 'accepted' or d.sms == 'unknown' then
-        call('HSET', key(id), 'sms', 'undelivered')
-        say(id, d.device, 'EXECUTING', text)
-      end
-    end
+    if d.sms == 'submitting' then counted(id, d, schedule) end
+    received(id, attempt, wait)
     return 1
   end
 
