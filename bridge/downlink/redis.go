@@ -147,10 +147,10 @@ func downlinkOf(id string, f map[string]string) (Downlink, error) {
 	}
 	d.Text, d.Data, d.Wake = f["text"], []byte(f["data"]), f["wake"] == "1"
 	if f["sms"] != "" {
-		d.SMS = &SMSState{State: f["sms"], Attempts: int(n("tries")), First: at("first"), Limit: at("limit")}
+		d.SMS = &SMSState{State: f["sms"], Attempts: int(n("tries") - n("none")), First: at("first"), Limit: at("limit")}
 	}
 	if d.Channel == SMS {
-		d.Attempts = int(n("tries"))
+		d.Attempts = int(n("tries") - n("none"))
 	}
 	if d.Device == "" || d.State == "" || len(d.Pack) == 0 && d.Text == "" && len(d.Data) == 0 {
 		return d, fmt.Errorf("%w: downlink %s is damaged", ErrUnavailable, id)

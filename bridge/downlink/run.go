@@ -35,7 +35,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // act looks at one that is due.
 func (s *Service) act(ctx context.Context, c due.Claim) due.Outcome {
-	if _, err := s.do(ctx, c.Partition, "look", c.ID, c.Lease); err != nil {
+	if _, err := s.do(ctx, c.Partition, "look", c.ID, c.Lease, s.cfg.Schedule); err != nil {
 		return due.Again(due.In(lookPause))
 	}
 	return due.Left() // the script has set its next time
@@ -94,7 +94,7 @@ func (s *Service) Look(ctx context.Context) error {
 				return b.Err
 			}
 			for _, c := range b.Claims {
-				if _, err := s.do(ctx, c.Partition, "look", c.ID, c.Lease); err != nil {
+				if _, err := s.do(ctx, c.Partition, "look", c.ID, c.Lease, s.cfg.Schedule); err != nil {
 					return err
 				}
 				claimed++

@@ -442,3 +442,86 @@ func TestTimelineEndsWithItsDownlink(t *testing.T) {
 		}
 	})
 }
+
+// An outcome that is told once more is of its own attempt, never of the one after it.
+func TestOutcomeToldLate(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		for _, none := range []SMSOutcome{{End: SMSUnsent, Text: "away", Pause: time.Second}, {End: SMSThrottled, Text: "slow", Pause: time.Second}} {
+			b := newTexts(t, s)
+			d := b.create(text("x"))
+			a := b.begin(1)
+			b.end(a, none)
+			b.clock.pass(1100 * time.Millisecond)
+			second := b.begin(2)
+			if ok, err := b.EndSMS(t.Context(), a.ID, a.Number, none); ok || err != nil {
+				t.Errorf("told again: %v, %v", ok, err)
+			}
+			b.clock.pass(1100 * time.Millisecond)
+			b.none()
+			b.end(second, accepted)
+			if got := b.is(d.ID, Executing); got.Attempts != 1 || !strings.Contains(got.Cause, "attempt 1 by SMS") {
+				t.Errorf("%+v", got)
+			}
+			b.receipt(d.ID, SMSReceipt{Number: 2, State: "DELIVERED"}, true)
+			b.is(d.ID, Succeeded)
+		}
+	})
+}
+
+// Neither its time nor a gateway that is gone ends an attempt under way: its claim does.
+func TestSubmittingHasItsTime(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newTexts(t, s)
+		first := b.create(text("x", func(d *Draft) { d.TTL = 2 * time.Second }))
+		second := b.create(text("y"))
+		b.begin(1)
+		b.clock.pass(10 * time.Second)
+		b.looked()
+		b.is(first.ID, Executing)
+		b.is(second.ID, Queued)
+		if faults, err := b.Check(t.Context()); err != nil || len(faults) > 0 {
+			t.Errorf("faults %v, %v", faults, err)
+		}
+		b.clock.pass(21 * time.Second) // nobody claims it any more: there is no gateway
+		b.looked()
+		b.looked()
+		if got := b.is(first.ID, Expired); got.SMS.State != "over" {
+			t.Errorf("%+v", got)
+		}
+		b.begin(1)
+		b.clock.pass(31 * time.Second)
+		b.looked()
+		if got := b.is(second.ID, Executing); got.SMS.State != "unknown" || !strings.Contains(got.Cause, "nobody knows") {
+			t.Errorf("%+v", got)
+		}
+		if err := b.Cancel(t.Context(), second.ID, "test"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A device that is disabled is not called, and is when it is enabled again.
+func TestDisabledDeviceIsNotCalled(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newTexts(t, s)
+		registry, err := auth.NewRegistry(auth.RegistryConfig{Client: s.Client(), Keys: auth.Keyspace{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := func(disabled bool) {
+			d := auth.Device{ID: imei, Unsigned: true, MSISDN: "31612345678", Disabled: disabled}
+			if _, err := registry.PutDevice(t.Context(), d, auth.Replace); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(true)
+		d := b.create(text("x"))
+		b.none()
+		if got := b.is(d.ID, Executing); got.Attempts != 0 || !strings.Contains(got.Cause, "disabled") {
+			t.Errorf("%+v", got)
+		}
+		set(false)
+		b.clock.pass(61 * time.Second)
+		b.end(b.begin(1), accepted)
+	})
+}

@@ -25,5 +25,5 @@ elseif op == 'receipt' then
 elseif op == 'drop' then
   return R.drop(a[6])
 end
-R.lookAt(a[6], a[7])
+R.lookAt(a[6], a[7], a[8])
 return 1

@@ -28,9 +28,11 @@ end
 -- latest is when a downlink is to be looked at, at the latest.
 local function latest(id, d)
   if not d.open then return d.since + keep end
-  if d.lease then return d.lease end
+  local by = d.sms == 'submitting' and math.ceil(tonumber(call('HGET', key(id), 'by') or '0')) or math.huge
+  if d.sms == 'submitting' and d.channel == 'sms' then return by end
+  if d.lease then return math.min(by, d.lease) end
   if d.state == 'QUEUED' and not call('ZSCORE', of('queue', d.device), id) then return math.min(d.notbefore, d.expires) end
-  return d.expires
+  return math.min(by, d.expires)
 end
 
 local function executing(id, d)

@@ -34,6 +34,12 @@ local rules = function(P, clock, keep, most, cap)
   end
   R.at = at
 
+  -- lookBy has an open one looked at by then, or sooner: when the claim of its attempt by SMS is over.
+  local function lookBy(id, d, ms)
+    if d.sms == 'submitting' then ms = math.min(ms, math.ceil(tonumber(call('HGET', key(id), 'by') or '0'))) end
+    at(id, d.device, ms)
+  end
+
   -- step notes what happened; of very many the last ones are kept.
   local stepsKept = 400
   local function step(id, what, text)
@@ -127,7 +133,7 @@ local rules = function(P, clock, keep, most, cap)
     elseif d.expires <= now then
       expire(id, d, cause .. '; its time is over')
     else
-      at(id, device, d.expires)
+      lookBy(id, d, d.expires)
       if not unsent or d.cause ~= cause then tell(id, device, 'EXECUTING', cause) end
     end
   end
@@ -136,14 +142,14 @@ local rules = function(P, clock, keep, most, cap)
   -- keys that begin like a downlink's: their type must not end the script.
   function read(id)
     local v = redis.pcall('HMGET', key(id), 'device', 'state', 'channel', 'attempts', 'lease', 'expires', 'notbefore', 'ack', 'order',
-      'tag', 'taken', 'registered', 'pack', 'since', 'unsent', 'cause', 'sms', 'wake', 'tries', 'began', 'first', 'limit', 'ttl')
+      'tag', 'taken', 'registered', 'pack', 'since', 'unsent', 'cause', 'sms', 'wake', 'tries', 'began', 'first', 'limit', 'ttl', 'none')
     if v.err then return nil end
     local d = {
       device = v[1], state = v[2], channel = v[3], attempts = tonumber(v[4] or ''), lease = tonumber(v[5] or ''),
       expires = tonumber(v[6] or ''), notbefore = tonumber(v[7] or ''), ack = v[8] == '1', order = v[9],
       tag = v[10], taken = v[11] == '1', registered = v[12], pack = v[13], since = tonumber(v[14] or ''),
       unsent = tonumber(v[15] or '') or 0, cause = v[16] or '', sms = v[17], wake = v[18] == '1', tries = tonumber(v[19] or '') or 0,
-      began = tonumber(v[20] or ''), first = tonumber(v[21] or ''), limit = tonumber(v[22] or ''), ttl = v[23] == '1',
+      began = tonumber(v[20] or ''), first = tonumber(v[21] or ''), limit = tonumber(v[22] or ''), ttl = v[23] == '1', none = tonumber(v[24] or '') or 0,
     }
     if d.device and d.state and d.channel and d.attempts and d.expires and d.notbefore and tonumber(d.order or '') and d.pack and d.since then
       d.open = d.state == 'QUEUED' or d.state == 'EXECUTING'
@@ -215,7 +221,7 @@ local rules = function(P, clock, keep, most, cap)
       else
         local attempt = d.attempts + 1
         call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'via', via, 'tag', tag, 'handed', now)
-        at(id, device, now + lease)
+        lookBy(id, d, now + lease)
         step(id, 'handed', 'over ' .. via .. ', attempt ' .. attempt - d.unsent)
         if via == 'http' then call('SET', of('last', device), tag .. ' ' .. id, 'PX', keep) end
         return {id, tostring(attempt), d.pack}
@@ -234,7 +240,7 @@ local rules = function(P, clock, keep, most, cap)
     if d.state ~= 'EXECUTING' or d.expires <= now then return {} end
     local attempt = math.min(d.attempts + 1, most + d.unsent)
     call('HSET', key(id), 'lease', now + lease, 'attempts', attempt, 'handed', now)
-    at(id, device, now + lease)
+    lookBy(id, d, now + lease)
     return {id, tostring(attempt), d.pack}
   end
 
@@ -249,7 +255,7 @@ local rules = function(P, clock, keep, most, cap)
       back(id, d.device, d, cause, unsent)
     elseif d.ack then
       call('HSET', key(id), 'lease', now + wait, 'taken', 1)
-      at(id, d.device, now + wait)
+      lookBy(id, d, now + wait)
       tell(id, d.device, 'EXECUTING', cause .. '; it waits for the device to acknowledge')
     else
       finish(id, d.device, 'SUCCEEDED', cause)
@@ -271,7 +277,7 @@ local rules = function(P, clock, keep, most, cap)
     if not d then return '' end
     if d.channel == 'sms' and d.sms == 'submitting' then return 'HANDED' end
     if d.state == 'QUEUED' or d.state == 'EXECUTING' and not d.lease then
-      if d.channel == 'sms' and (d.sms == 'accepted' or d.sms == 'unknown') then cause = cause .. ', after attempt ' .. d.tries .. ', which may still arrive' end
+      if d.channel == 'sms' and (d.sms == 'accepted' or d.sms == 'unknown') then cause = cause .. ', after attempt ' .. d.tries - d.none .. ', which may still arrive' end
       finish(id, d.device, 'CANCELLED', cause)
       return d.state
     end
@@ -302,22 +308,25 @@ local rules = function(P, clock, keep, most, cap)
   end
 
   -- look does what the time demands of one.
-  function R.look(id)
+  function R.look(id, schedule)
     local d = read(id)
+    local awaited = d and lapsed(id, d, schedule)
     if not d then
       R.forget(id) -- outside hands were here
+    elseif awaited and d.channel == 'sms' then
+      lookBy(id, d, math.huge) -- whatever its time: what becomes of the attempt is to be known first
     elseif not d.open then
       if d.since + keep <= now then R.forget(id) else at(id, d.device, d.since + keep) end
     elseif removed(d) then
       finish(id, d.device, 'CANCELLED', 'the device was removed')
     elseif d.lease and d.lease > now then
-      at(id, d.device, d.lease)
+      lookBy(id, d, d.lease)
     elseif d.sms == 'taken' then -- the schedule goes on, where there is something left of it
       call('HDEL', key(id), 'lease', 'taken')
       call('HSET', key(id), 'sms', 'undelivered')
       dial(id, d.device, now)
       at(id, d.device, d.expires)
-      tell(id, d.device, 'EXECUTING', 'attempt ' .. d.tries .. ' by SMS was delivered, and the device did not acknowledge it in time')
+      tell(id, d.device, 'EXECUTING', 'attempt ' .. d.tries - d.none .. ' by SMS was delivered, and the device did not acknowledge it in time')
     elseif d.taken then
       back(id, d.device, d, 'the device took attempt ' .. d.attempts - d.unsent .. ', and did not acknowledge it in time')
     elseif d.lease then
@@ -331,13 +340,13 @@ local rules = function(P, clock, keep, most, cap)
     elseif d.state == 'QUEUED' then
       at(id, d.device, math.min(d.notbefore, d.expires))
     else
-      at(id, d.device, d.expires)
+      lookBy(id, d, d.expires)
     end
   end
 
   -- lookAt does it for whoever has claimed it, while the claim holds.
-  function R.lookAt(id, lease)
-    if due.held(set, id, lease) then R.look(id) end
+  function R.lookAt(id, lease, schedule)
+    if due.held(set, id, lease) then R.look(id, schedule) end
   end
 
   -- The device is gone: so are its downlinks.

@@ -4,8 +4,10 @@
   --   sms      how it stands: due · submitting, the outcome of which is awaited · accepted, its receipts are · refused · undelivered ·
   --            unknown · taken, only the device's acknowledgement is missing · heard, it is to wake its device up and was delivered ·
   --            over: no attempt is left, or none is needed
-  --   tries    attempts, but for those of which not a byte left
-  --   began    when the last attempt began
+  --   tries    how often one was begun: the number of the last attempt, which no other has
+  --   none     of those, how many were none: not a byte left
+  --   as<n>    what people call attempt n: its number among those that were one
+  --   began    when the last attempt began · by: the lease under which
   --   first    when the first one did · limit: when its time is over, by that
   --   r<n>.<i> what the last receipt said of part i of attempt n, a state and '' or the class of a final one that is bad
   --
@@ -56,7 +58,16 @@
     if not a.msisdn or a.msisdn == '' then return nil, 'numberless' end
     return a.msisdn
   end
+  -- disabled: nothing of the device is accepted. The field is auth's own text.
+  local function disabled(device)
+    local flags = string.match(call('HGET', P .. 'device:' .. device, 'auth') or '', '^%d\t(%l*)\t')
+    return flags and string.find(flags, 'd', 1, true) ~= nil
+  end
+
   R.reachable, R.dial, R.hangUp = reachable, dial, hangUp
+
+  -- named is what people call an attempt.
+  local function named(id, n) return 'attempt ' .. (call('HGET', key(id), 'as' .. n) or n) end
 
   -- counted: an attempt has been one, whatever became of it. Since the first one the time of an SMS goes by the schedule's limit.
   local function counted(id, d, schedule)
@@ -113,7 +124,7 @@
     local arrived = 0
     for i = 1, parts do
       local state, class = string.match(call('HGET', key(id), 'r' .. attempt .. '.' .. i) or '', '^(%u*) ?(%l*)$')
-      local text = 'attempt ' .. attempt .. ' by SMS: its receipt says ' .. string.lower(state or '')
+      local text = named(id, attempt) .. ' by SMS: its receipt says ' .. string.lower(state or '')
       if class == 'permanent' then return failed(id, d, text) end
       if class == 'temporary' and attempt == d.tries and (d.sms == 'accepted' or d.sms == 'unknown') then
         call('HSET', key(id), 'sms', 'undelivered')
@@ -121,7 +132,27 @@
       end
       if state == 'DELIVERED' then arrived = arrived + 1 end
     end
-    if arrived == parts then reached(id, d, 'attempt ' .. attempt .. ' by SMS was delivered, says its receipt', wait) end
+    if arrived == parts then reached(id, d, named(id, attempt) .. ' by SMS was delivered, says its receipt', wait) end
+  end
+
+  -- lapse: the claim of an attempt is over, and nobody has told what became of it: who began it is gone, or has no Redis.
+  local function lapse(id, d, schedule)
+    counted(id, d, schedule)
+    local text = 'nobody knows what became of ' .. named(id, d.tries)
+    d.sms = 'unknown'
+    rest(id, d, d.sms, schedule)
+    tellSMS(id, d.device, 'UNKNOWN', text)
+    say(id, d.device, 'EXECUTING', text)
+    d.cause = text
+    at(id, d.device, d.lease or d.expires)
+  end
+
+  -- lapsed does that in time, be the gateway there or not. Returns whether an attempt is awaited still.
+  local function lapsed(id, d, schedule)
+    if not d.open or d.sms ~= 'submitting' then return false end
+    if tonumber(call('HGET', key(id), 'by') or '0') > now then return true end
+    lapse(id, d, schedule)
+    return false
   end
 
   -- attemptOf is what begin gives.
@@ -150,21 +181,17 @@
       hangUp(id)
       return {}
     end
+    if d.sms == 'submitting' and call('HGET', key(id), 'by') == lease then return attemptOf(id, d, schedule) end -- its answer was lost
+    if d.sms == 'submitting' then
+      lapse(id, d, schedule)
+      return {}
+    end
     if removed(d) then
       finish(id, d.device, 'CANCELLED', 'the device was removed')
       return {}
     end
     if d.expires <= now then
       expire(id, d)
-      return {}
-    end
-    if d.sms == 'submitting' and call('HGET', key(id), 'by') == lease then return attemptOf(id, d, schedule) end -- its answer was lost
-    if d.sms == 'submitting' then -- who began it is gone, or has no Redis
-      counted(id, d, schedule)
-      local text = 'nobody knows what became of attempt ' .. d.tries
-      rest(id, d, 'unknown', schedule)
-      tellSMS(id, d.device, 'UNKNOWN', text)
-      say(id, d.device, 'EXECUTING', text)
       return {}
     end
     if d.limit and d.limit <= now then
@@ -182,10 +209,19 @@
       return {}
     end
     if d.sms == 'accepted' then -- its validity is over, and what became of it was not said: that is no reason to keep it a secret
-      tellSMS(id, d.device, 'UNKNOWN', 'attempt ' .. d.tries .. ': no receipt says what became of it')
+      tellSMS(id, d.device, 'UNKNOWN', named(id, d.tries) .. ': no receipt says what became of it')
+    end
+    if disabled(d.device) then -- whatever it sends is refused, so nobody calls it; it may be enabled again
+      local text = 'the device is disabled: no SMS is sent to it'
+      call('HSET', key(id), 'sms', 'due')
+      dial(id, d.device, now + 60000)
+      if d.cause ~= text then tell(id, d.device, 'EXECUTING', text) end
+      return {}
     end
     d.tries = d.tries + 1
-    call('HSET', key(id), 'sms', 'submitting', 'tries', d.tries, 'began', now, 'by', lease, 'number', number)
+    call('HSET', key(id), 'sms', 'submitting', 'tries', d.tries, 'as' .. d.tries, d.tries - d.none, 'began', now, 'by', lease, 'number', number)
+    d.sms = 'submitting'
+    lookBy(id, d, d.lease or d.expires) -- it is known then, or nobody knows
     if d.channel == 'sms' then call('HSET', key(id), 'via', 'sms', 'handed', now) end
     return attemptOf(id, d, schedule)
   end
@@ -198,17 +234,19 @@
     if d.sms ~= 'submitting' and not (d.sms == 'unknown' and kind ~= 'unknown' and kind ~= 'throttled' and kind ~= 'unsent') then
       if settled[d.sms] or d.state ~= 'EXECUTING' then -- the device came meanwhile, or it was cancelled: what happened is told all the same
         if call('HSETNX', key(id), 'told' .. attempt, kind) == 1 then
-          tellSMS(id, d.device, string.upper(kind), 'attempt ' .. attempt .. ': ' .. text)
-          if kind == 'throttled' or kind == 'unsent' then call('HSET', key(id), 'tries', d.tries - 1) end
+          tellSMS(id, d.device, string.upper(kind), named(id, attempt) .. ': ' .. text)
+          if kind == 'throttled' or kind == 'unsent' then call('HINCRBY', key(id), 'none', 1) end
         end
       end
       return 0
     end
     if kind == 'throttled' or kind == 'unsent' then
-      call('HSET', key(id), 'tries', d.tries - 1)
+      call('HINCRBY', key(id), 'none', 1)
+      call('HDEL', key(id), 'as' .. attempt)
       if d.state ~= 'EXECUTING' then return 1 end
       call('HSET', key(id), 'sms', 'due')
       dial(id, d.device, now + pause)
+      at(id, d.device, d.lease or d.expires)
       if d.cause ~= text then
         tellSMS(id, d.device, string.upper(kind), text)
         say(id, d.device, 'EXECUTING', text)
@@ -216,13 +254,14 @@
       return 1
     end
     call('HSET', key(id), 'told' .. attempt, kind)
-    tellSMS(id, d.device, string.upper(kind), 'attempt ' .. attempt .. ': ' .. text)
+    tellSMS(id, d.device, string.upper(kind), named(id, attempt) .. ': ' .. text)
     if d.state ~= 'EXECUTING' then
       call('HSET', key(id), 'sms', 'over')
       return 1
     end
     counted(id, d, schedule)
-    text = 'attempt ' .. attempt .. ' by SMS: ' .. text
+    at(id, d.device, d.lease or d.expires)
+    text = named(id, attempt) .. ' by SMS: ' .. text
     if kind == 'permanent' then
       failed(id, d, text)
     elseif kind == 'accepted' and not receipts and d.channel == 'sms' then
@@ -244,7 +283,7 @@
     local before = string.match(call('HGET', key(id), field) or '', '^%u*')
     if before == state or before == 'DELIVERED' then return 0 end
     call('HSET', key(id), field, state .. ' ' .. class, 'parts' .. attempt, parts)
-    local which = 'attempt ' .. attempt
+    local which = named(id, attempt)
     if parts > 1 then which = which .. ', part ' .. part .. ' of ' .. parts end
     tellSMS(id, d.device, state, which .. ': ' .. text)
     if d.state ~= 'EXECUTING' or settled[d.sms] then return 1 end
@@ -263,5 +302,5 @@
     hangUp(id)
     -- An attempt that is under way is awaited no longer; what becomes of it is noted.
     call('HSET', key(id), 'sms', 'over')
-    tellSMS(id, device, 'WOKE', 'an uplink over ' .. via .. ' came' .. (d.tries > 0 and ' after ' .. d.tries .. ' by SMS' or ''))
+    tellSMS(id, device, 'WOKE', 'an uplink over ' .. via .. ' came' .. (d.tries > d.none and ' after ' .. d.tries - d.none .. ' by SMS' or ''))
   end
