@@ -135,14 +135,16 @@ func (b *Bridge) smsReceipts() http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		receipts, err := hook.ParseReceipt(r)
+		var failed error
 		for _, one := range receipts { // what could be read comes with an error
 			if err := b.texter.Receipt(r.Context(), b.gateway.Name(), one); err != nil {
-				b.log.Warn("receipt of an SMS not noted: its gateway should send it again", "error", err)
-				http.Error(w, "it cannot be stored now: send it again", http.StatusServiceUnavailable)
-				return
+				failed = err
 			}
 		}
 		switch {
+		case failed != nil:
+			b.log.Warn("receipt of an SMS not noted: its gateway should send it again", "error", failed)
+			http.Error(w, "it cannot be stored now: send it again", http.StatusServiceUnavailable)
 		case err == nil:
 			w.WriteHeader(http.StatusNoContent)
 		case errors.Is(err, sms.ErrReceiptDenied):

@@ -213,7 +213,7 @@ func (g *httpGateway) read(a *answer, m Message, values fill) (Accepted, error) 
 		}
 	}
 	if hasStatus(g.answer.Status, a.status) && (g.answer.Match == nil || g.answer.Match.Match(a.body)) {
-		return g.accepted(a, m), nil
+		return g.accepted(a, m)
 	}
 	for _, classes := range []Classes{g.options.Classes, DefaultClasses()} {
 		if class, ok := classes.Of(statusCode(a.status)); ok {
@@ -259,12 +259,24 @@ func (g *httpGateway) refusal(a *answer, class Class, code string, values fill) 
 	return r
 }
 
-// accepted has the ids.
-func (g *httpGateway) accepted(a *answer, m Message) Accepted {
+// IDs is of [Naming].
+func (g *httpGateway) IDs(m Message) []string {
+	if !g.own {
+		return nil
+	}
+	return []string{reference(m)}
+}
+
+// accepted has the ids. An answer that was cut short, or has no id where the file says that it has one, may be of something else
+// between here and the API.
+func (g *httpGateway) accepted(a *answer, m Message) (Accepted, error) {
+	if !a.whole {
+		return Accepted{}, fmt.Errorf("%w: the answer was cut short", ErrUnknown)
+	}
 	var ids []string
 	switch {
 	case g.own:
-		ids = []string{reference(m)}
+		ids = g.IDs(m)
 	case g.answer.IDJSON != nil:
 		ids = g.answer.IDJSON.texts(a.json)
 	case g.answer.IDHeader != "":
@@ -275,11 +287,10 @@ func (g *httpGateway) accepted(a *answer, m Message) Accepted {
 		}
 	}
 	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" || len(id) > 128 })
-	accepted := Accepted{IDs: ids, Receipts: g.receipts != nil && len(ids) > 0}
-	if g.receipts != nil && len(ids) == 0 {
-		accepted.Note = "the gateway gave no id: its receipts cannot be told apart"
+	if named := g.answer.IDJSON != nil || g.answer.IDHeader != "" || g.answer.IDMatch != nil; named && len(ids) == 0 {
+		return Accepted{}, fmt.Errorf("%w: the answer has no id", ErrUnknown)
 	}
-	return accepted
+	return Accepted{IDs: ids, Receipts: g.receipts != nil}, nil
 }
 
 // maxReason bounds what is told of a refusal's reason, in letters.

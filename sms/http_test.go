@@ -290,8 +290,8 @@ func TestHTTPAnswers(t *testing.T) {
 		after  time.Duration // of the refusal
 	}{
 		{"accepted", answers(201, `{"messages":[{"id":"x"}]}`), "accepted [x]", "", 0},
-		{"accepted without id", answers(202, `{}`), "accepted []", "", 0},
-		{"accepted, no JSON", answers(202, `ok`), "accepted []", "", 0},
+		{"accepted without id", answers(202, `{}`), "unknown", "", 0},
+		{"accepted, no JSON", answers(202, `ok`), "unknown", "", 0},
 		{"another status of success", answers(200, `{"messages":[{"id":"x"}]}`), "unknown", "", 0},
 		{"no content", answers(204, ""), "unknown", "", 0},
 		{"by code", answers(400, `{"error":{"code":"blocked","message":"+31 6 1234 5678 (31612345678) is blocked,\n key PassWordKey: `+"wake"+`"}}`), "permanent blocked", "+* (*) is blocked, key *: wake", 0},
@@ -311,7 +311,8 @@ func TestHTTPAnswers(t *testing.T) {
 					return
 				}
 			}
-		}, "accepted []", "", 0},
+		}, "unknown", "", 0},
+		{"cut short", answers(202, `{"messages":[{"id":"q`, "Content-Length", "500"), "unknown", "", 0},
 		{"no HTTP", func(w http.ResponseWriter, _ *http.Request) {
 			c, _, _ := w.(http.Hijacker).Hijack()
 			_, _ = io.WriteString(c, "31612345678\r\n\r\n")
@@ -479,7 +480,7 @@ func TestHTTPFileRefuses(t *testing.T) {
 		"x = 1\n" + good + "[answer]\nidjson = 'a'":                                             "unknown key x, answer.idjson",
 		"[text]\nurl = 'http://h'\nurls = 'x'":                                                  "unknown key text.urls",
 		"timeout = 'x'\n" + good:                                                                `"x" is no duration`,
-		"timeout = '10m'\n" + good:                                                              "timeout: it is not 1s to 5m",
+		"timeout = '10m'\n" + good:                                                              "timeout: it is not 1s to 20s",
 		"window = 2000\n" + good:                                                                "window: it is not 1 to 1000",
 		"rate = -1.0\n" + good:                                                                  "rate: it is below 0",
 		"[text]\nurl = 'ftp://h/'":                                                              "text: url: it is no address such as",

@@ -89,8 +89,8 @@ func (g *httpGateway) check(f *httpFile) error {
 		}
 	}
 	switch {
-	case g.timeout < time.Second || g.timeout > 5*time.Minute:
-		return errors.New("timeout: it is not 1s to 5m")
+	case g.timeout < time.Second || g.timeout > MaxTimeout:
+		return fmt.Errorf("timeout: it is not 1s to %s", MaxTimeout)
 	case g.window < 1 || g.window > 1000:
 		return errors.New("window: it is not 1 to 1000")
 	case g.rate < 0:

@@ -177,17 +177,21 @@ func digits(number string) string {
 	}, number)
 }
 
-// instant reads RFC 3339, or Unix seconds or milliseconds; zero: it is none.
+// instant reads RFC 3339, or Unix seconds, or milliseconds, microseconds or nanoseconds; zero: it is none.
 func instant(text string) time.Time {
 	if isDigits(text) {
 		n, err := strconv.ParseInt(text, 10, 64)
 		switch {
 		case err != nil || n == 0:
 			return time.Time{}
-		case n >= 1e11: // seconds until the year 5138
+		case n < 1e11: // seconds until the year 5138
+			return time.Unix(n, 0).UTC()
+		case n < 1e14:
 			return time.UnixMilli(n).UTC()
+		case n < 1e17:
+			return time.UnixMicro(n).UTC()
 		}
-		return time.Unix(n, 0).UTC()
+		return time.Unix(0, n).UTC() // until 2262, where int64 ends
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {

@@ -15,6 +15,9 @@ import (
 // DefaultOriginator is whom the device sees as the sender, by the seed document.
 const DefaultOriginator = "5277"
 
+// MaxTimeout is how long a gateway may wait for an answer: who submits claims a message for little more.
+const MaxTimeout = 20 * time.Second
+
 // Options are what gateways of all kinds need. The zero value is of use.
 type Options struct {
 	Originator string                   // of messages that name none; "": DefaultOriginator

@@ -147,7 +147,7 @@ func (g *smppGateway) accepted(ids []string) Accepted {
 		}
 	}
 	if g.receipts && len(a.IDs) < len(ids) {
-		a.Receipts, a.Note = false, "the SMSC gave no id: its receipts cannot be told apart"
+		a.Note = "the SMSC gave no id: no receipt can be told to be of it"
 	}
 	return a
 }

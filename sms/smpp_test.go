@@ -134,11 +134,11 @@ func TestSMPPSubmitsAndTakesReceipts(t *testing.T) {
 	if got.Source.Value != "5277" || got.Destination.Value != "31612345678" || got.RegisteredDelivery == 0 || got.ValidityPeriod != "000000000054000R" || got.ServiceType != "CMT" || !bytes.Contains(got.ShortMessage, []byte("led")) {
 		t.Errorf("%+v", got)
 	}
-	if window, rate := g.Gateway.(Limited).Limits(); window != 3 || rate != 2.5 || g.Name() != "smpp:m2m@"+smsc.Addr {
+	if window, rate := g.Gateway.(Limited).Limits(); window != 3 || rate != 2.5 || g.Name() != "smpp:m2m" {
 		t.Error(window, rate, g.Name())
 	}
 	for text, want := range map[string]Receipt{
-		"id:0000006699 stat:DELIVRD err:000": {ID: "0000006699", Forms: []string{"6699", "1a2b", "26265", "0000006699"}, To: "31612345678", State: Delivered, Code: "000"},
+		"id:0000006699 stat:DELIVRD err:000": {ID: "0000006699", Forms: []string{"6699", "1a2b", "26265"}, To: "31612345678", State: Delivered, Code: "000"},
 		"id:1a2b stat:UNDELIV err:001":       {ID: "1a2b", Forms: []string{"1a2b", "6699"}, To: "31612345678", State: Undelivered, Class: Temporary, Code: "001"},
 		"id:1a2b stat:UNDELIV err:027":       {ID: "1a2b", Forms: []string{"1a2b", "6699"}, To: "31612345678", State: Undelivered, Class: Permanent, Code: "027"},
 		"id:xyz stat:EXPIRED err:":           {ID: "xyz", Forms: []string{"xyz"}, To: "31612345678", State: ExpiredSMS, Class: Temporary},
@@ -173,7 +173,7 @@ func TestSMPPSubmitsAndTakesReceipts(t *testing.T) {
 	}
 	// An SMSC without ids, and a gateway without receipts.
 	id = ""
-	if a, err := g.Submit(t.Context(), toWake); err != nil || len(a.IDs) > 0 || a.Receipts || a.Note == "" {
+	if a, err := g.Submit(t.Context(), toWake); err != nil || len(a.IDs) > 0 || !a.Receipts || a.Note == "" {
 		t.Errorf("%+v, %v", a, err)
 	}
 	off := openSMSC(t, "smpp://m2m:PassWord@"+smsc.Addr+"?receipts=off", nil)
@@ -207,14 +207,14 @@ func TestSMPPOutcomes(t *testing.T) {
 		want   string
 	}{
 		{"accepted", Message{To: "31612345678", Text: long}, answer(pdu.StatusOK), "accepted [id1 id2 id3]"},
-		{"permanent", toWake, answer(0x0a), "permanent ESME_RINVSRCADR"},
+		{"permanent", toWake, answer(0x66), "permanent ESME_RX_R_APPN"},
 		{"temporary", toWake, answer(0x64), "temporary ESME_RX_T_APPN"},
 		{"throttled", toWake, answer(pdu.StatusThrottled), "throttled ESME_RTHROTTLED"},
 		{"by name", toWake, answer(0x0b), "temporary ESME_RINVDSTADR"},
 		{"by number", toWake, answer(0x08), "permanent ESME_RSYSERR"},
 		{"the SMSC's own", toWake, answer(0x401), "temporary 0x00000401"},
 		{"cannot be expressed", Message{To: "me", Text: "x"}, answer(pdu.StatusOK), "permanent invalid"},
-		{"a part refused", Message{To: "31612345678", Text: long}, answer(pdu.StatusOK, 0x0a), "permanent ESME_RINVSRCADR"},
+		{"a part refused", Message{To: "31612345678", Text: long}, answer(pdu.StatusOK, 0x66), "permanent ESME_RX_R_APPN"},
 		{"closed", toWake, func(c *smpptest.Conn, _ pdu.PDU) { c.Close() }, "unknown"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -292,7 +292,7 @@ func TestSMPPLate(t *testing.T) {
 // Of messages whose answer never comes only so many are remembered.
 func TestSMPPRemembersNoEnd(t *testing.T) {
 	g, err := newSMPP("smpp://m2m:PassWord@127.0.0.1", Options{}.withDefaults())
-	if err != nil || g.name != "smpp:m2m@127.0.0.1:2775" {
+	if err != nil || g.name != "smpp:m2m" {
 		t.Fatal(g, err)
 	}
 	for i := range maxUnknown + 50 {
@@ -377,7 +377,7 @@ func TestSMPPURLRefuses(t *testing.T) {
 		"//m2m:PassWord@h?receipts=yes":                  `parameter receipts: "yes" is none of on, off`,
 		"//m2m:PassWord@h?alphabet=utf8":                 `parameter alphabet: "utf8" is none of gsm, gsm-packed, latin1, ascii`,
 		"//m2m:PassWord@h?long=cut":                      `parameter long: "cut" is none of udh, sar, payload`,
-		"//m2m:PassWord@h?timeout=1h":                    `parameter timeout: "1h" is no duration from 1s to 5m`,
+		"//m2m:PassWord@h?timeout=1h":                    `parameter timeout: "1h" is no duration from 1s to 20s`,
 		"//m2m:PassWord@h?ca=x":                          `unknown parameter "ca"`,
 		"//m2m:PassWord@h?systemType=1234567890123":      "system_type",
 		"//" + strings.Repeat("m", 70) + ":PassWord@h":   "system_id",
@@ -394,7 +394,7 @@ func TestSMPPURLRefuses(t *testing.T) {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
-	if g, err := Open("smpps://m2m:p%40ss@h", Options{}); err != nil || g.Name() != "smpp:m2m@h:3550" {
+	if g, err := Open("smpps://m2m:p%40ss@h", Options{}); err != nil || g.Name() != "smpp:m2m" {
 		t.Error(g, err)
 	}
 }

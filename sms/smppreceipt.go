@@ -46,13 +46,12 @@ func (g *smppGateway) received(r smpp.Receipt) Receipt {
 	if r.Intermediate {
 		state = Enroute
 	}
-	forms := Forms(r.ID)
-	if len(forms) == 0 || forms[0] != r.ID {
-		forms = append(forms, r.ID)
-	}
 	code := r.Err
 	if r.NetworkError.Network != 0 {
 		code = strconv.Itoa(int(r.NetworkError.Code))
 	}
-	return g.options.classed(Receipt{ID: r.ID, Forms: forms, To: digits(r.Source.Value), State: state, Class: state.Class(), Code: code})
+	if !codeForm.MatchString(code) {
+		code = "" // a text, which may say anything
+	}
+	return g.options.classed(Receipt{ID: r.ID, Forms: Forms(r.ID), To: digits(r.Source.Value), State: state, Class: state.Class(), Code: code})
 }

@@ -32,10 +32,16 @@ func newSMPP(rawURL string, o Options) (*smppGateway, error) {
 	}
 	g := &smppGateway{options: o, changed: make(chan struct{}), state: smpp.State{Reason: smpp.Starting}, pending: map[string]*pending{}}
 	cfg := g.config(u, p)
+	// Ids are the account's, by whichever of its SMSC's addresses a node reaches it.
+	if g.name = p.take("name", ""); g.name != "" && !codeForm.MatchString(g.name) {
+		p.fail("name", "%.40q is not up to 64 letters, digits and . _ : - that begin with a letter or digit", g.name)
+	}
+	if g.name == "" {
+		g.name = "smpp:" + cfg.SystemID
+	}
 	if err := p.end(); err != nil {
 		return nil, err
 	}
-	g.name = "smpp:" + cfg.SystemID + "@" + cfg.Addr
 	g.client, err = smpp.New(cfg)
 	return g, err
 }
@@ -55,7 +61,7 @@ func (g *smppGateway) config(u *url.URL, p *parameters) smpp.Config {
 		SystemType: p.take("systemType", ""), ServiceType: p.take("serviceType", ""), Window: g.window,
 		Alphabet:        smpp.Alphabet(p.choice("alphabet", "gsm", "gsm-packed", "latin1", "ascii")),
 		Long:            smpp.Long(p.choice("long", "udh", "sar", "payload")),
-		ResponseTimeout: p.duration("timeout", 10*time.Second, time.Second, 5*time.Minute),
+		ResponseTimeout: p.duration("timeout", 10*time.Second, time.Second, MaxTimeout),
 		Receipt:         g.receipt, Late: g.late, Changed: g.change,
 	}
 	if u.Scheme == "smpps" {

@@ -42,6 +42,12 @@ type Gateway interface {
 	Ready() (bool, <-chan struct{})
 }
 
+// Naming is what a gateway is besides that names its messages itself; find out with [As].
+type Naming interface {
+	// IDs are those that a message will be accepted under, known before it is submitted; none where the SMSC gives them.
+	IDs(m Message) []string
+}
+
 var (
 	// ErrNotSent: not a byte of it left. It was no attempt.
 	ErrNotSent = errors.New("sms not sent")

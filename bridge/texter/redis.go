@@ -53,11 +53,25 @@ func parsePart(text string) (p part, ok bool) {
 	return p, errors.Join(errs[:]...) == nil
 }
 
-// is tells whether a receipt may be of it: numbers are written in more than one way, their last digits are not.
-func (p part) is(r *sms.Receipt) bool {
+// is tells whether a receipt may be of it: numbers are written in more than one way, their last digits are not. A receipt that names no
+// number, or masks it, or has ours in its place, goes by its id alone.
+func (p part) is(r *sms.Receipt, originator string) bool {
 	const digits = 8
-	to := r.To
-	return to == "" || tail(to, digits) == tail(p.to, digits)
+	to := strings.TrimPrefix(r.To, "+")
+	if len(to) < digits || strings.Trim(to, "0123456789") != "" || to == originator {
+		return true
+	}
+	return tail(to, digits) == tail(p.to, digits)
+}
+
+// distinct are ids as they are kept, each once: there are SMSCs that give all parts of a message the same.
+func distinct(ids []string) (list []string) {
+	for _, id := range ids {
+		if id = sms.CanonicalID(id); id != "" && !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	return list
 }
 
 func tail(s string, n int) string { return s[max(len(s)-n, 0):] }
@@ -67,12 +81,9 @@ func (t *Texter) key(kind, gateway, id string) string {
 	return t.cfg.Keys.Key(t.cfg.Keys.Partition(auth.DeviceID(name)), "sms:"+kind+":"+name)
 }
 
-// learn notes which messages of the SMSC an attempt was.
+// learn notes which messages of the SMSC an attempt was; its ids are distinct.
 func (t *Texter) learn(ctx context.Context, o told) error {
 	for i, id := range o.ids {
-		if id = sms.CanonicalID(id); id == "" {
-			continue
-		}
 		p := part{o.m.ID, o.m.Attempt, i + 1, len(o.ids), o.m.To}
 		if err := t.cfg.Client.Set(ctx, t.key("id", o.gateway, id), p.String(), t.cfg.Keep).Err(); err != nil {
 			return fmt.Errorf("note the id of an SMS: %w", err)
@@ -97,7 +108,7 @@ func (t *Texter) early(ctx context.Context, o told) error {
 					t.cfg.Log.Error("receipt that was kept cannot be read", "error", err)
 					continue
 				}
-				if !p.is(&r) {
+				if !p.is(&r, t.cfg.Originator) {
 					continue
 				}
 				if err := t.apply(ctx, p, &r); err != nil {
@@ -138,7 +149,7 @@ func (t *Texter) find(ctx context.Context, gateway string, r *sms.Receipt) (p pa
 		if err != nil {
 			return p, false, fmt.Errorf("look for the SMS of a receipt: %w", err)
 		}
-		if p, ok = parsePart(text); ok && p.is(r) {
+		if p, ok = parsePart(text); ok && p.is(r, t.cfg.Originator) {
 			return p, true, nil
 		}
 	}

@@ -6,6 +6,7 @@ package texter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -121,9 +122,22 @@ func (t *Texter) act(ctx context.Context, c due.Claim) due.Outcome {
 	submitting, done := t.submitting(ctx, c)
 	defer done()
 	m := t.message(a)
+	if err := t.name(submitting, m); err != nil {
+		t.ended(m, a.Device, sms.Accepted{}, fmt.Errorf("%w: %w", sms.ErrNotSent, err))
+		return due.Left()
+	}
 	accepted, err := t.cfg.Gateway.Submit(submitting, m)
 	t.ended(m, a.Device, accepted, err)
 	return due.Left()
+}
+
+// name notes the ids of an attempt where they are known beforehand: a receipt may be all that is ever heard of it.
+func (t *Texter) name(ctx context.Context, m sms.Message) error {
+	n, ok := sms.As[sms.Naming](t.cfg.Gateway)
+	if !ok {
+		return nil
+	}
+	return t.learn(ctx, told{gateway: t.cfg.Gateway.Name(), m: m, ids: distinct(n.IDs(m))})
 }
 
 // begin asks until it knows: the claim is the attempt's, whoever lost an answer.
@@ -247,13 +261,15 @@ func (t *Texter) tell(o told) {
 }
 
 func (t *Texter) tellOnce(ctx context.Context, o told) error {
+	o.ids = distinct(o.ids)
 	if err := t.learn(ctx, o); err != nil {
 		return err
 	}
-	if _, err := t.cfg.Downlinks.EndSMS(ctx, o.m.ID, o.m.Attempt, o.outcome); err != nil {
+	if err := t.early(ctx, o); err != nil {
 		return err
 	}
-	return t.early(ctx, o)
+	_, err := t.cfg.Downlinks.EndSMS(ctx, o.m.ID, o.m.Attempt, o.outcome)
+	return err
 }
 
 // tellAll tells what could not be told, until ctx ends, and then once more.

@@ -202,8 +202,8 @@ func (b *bench) receipt(r sms.Receipt) {
 func TestReceiptsInEveryForm(t *testing.T) {
 	s := redistest.Start(t)
 	b := newBench(t, s, 8)
-	answers := []string{"1A2B", "6700", "00abc", "123456789012345678", "f00d-7", "77", "0", "5555"}
-	receipts := []string{"0000006699", "1a2c", "ABC", "1b69b4ba630f34e", "F00D-7", "77", "00", "5555"}
+	answers := []string{"1A2B", "6700", "00abc", "123456789012345678", "f00d-7", "77", "0", "0-Mwy.1"}
+	receipts := []string{"0000006699", "1a2c", "ABC", "1b69b4ba630f34e", "F00D-7", "77", "00", "0-Mwy.1"}
 	b.smsc.answer = func(n int, _ sms.Message) (sms.Accepted, error) {
 		return sms.Accepted{IDs: []string{answers[n]}, Receipts: true}, nil
 	}
@@ -214,7 +214,8 @@ func TestReceiptsInEveryForm(t *testing.T) {
 		d := b.is(id, "accepted")
 		b.receipt(sms.Receipt{ID: receipts[n], To: msisdn(n + 1), State: sms.Delivered}) // of another number: none of this one
 		b.is(id, "accepted")
-		b.receipt(sms.Receipt{ID: receipts[n], To: "+" + msisdn(n), State: sms.Delivered})
+		// Forms are the gateway's guess; what they are spelled like is not to matter.
+		b.receipt(sms.Receipt{ID: receipts[n], Forms: []string{receipts[n]}, To: "+" + msisdn(n), State: sms.Delivered})
 		if d = b.is(id, "SUCCEEDED"); d.Attempts != 1 {
 			t.Errorf("%+v", d)
 		}
@@ -224,6 +225,39 @@ func TestReceiptsInEveryForm(t *testing.T) {
 			t.Errorf("sent %+v", m)
 		}
 	}
+}
+
+// Some SMSCs give all parts of a message one id, and some put our number, a part of the device's, or none in a receipt.
+func TestReceiptsOfOddSMSCs(t *testing.T) {
+	s := redistest.Start(t)
+	b := newBench(t, s, 3)
+	b.smsc.answer = func(n int, _ sms.Message) (sms.Accepted, error) {
+		return sms.Accepted{IDs: []string{fmt.Sprint("same", n), fmt.Sprint("SAME", n)}, Receipts: true}, nil
+	}
+	b.run()
+	for n, to := range []string{"5277", "31600XXXXX", ""} {
+		id := b.create(n)
+		b.is(id, "accepted")
+		b.receipt(sms.Receipt{ID: fmt.Sprint("same", n), To: to, State: sms.Delivered})
+		b.is(id, "SUCCEEDED")
+	}
+}
+
+// naming is an SMSC that takes our ids.
+type naming struct{ *smsc }
+
+func (naming) IDs(m sms.Message) []string { return []string{fmt.Sprintf("%s.%d", m.ID, m.Attempt)} }
+
+// A receipt of a message that was named beforehand counts, although its answer was lost.
+func TestReceiptOfANamedMessage(t *testing.T) {
+	s := redistest.Start(t)
+	b := newBench(t, s, 1, func(c *Config, _ *downlink.Config) { c.Gateway = naming{c.Gateway.(*smsc)} })
+	b.smsc.answer = func(int, sms.Message) (sms.Accepted, error) { return sms.Accepted{}, sms.ErrUnknown }
+	b.run()
+	id := b.create(0)
+	b.is(id, "unknown")
+	b.receipt(sms.Receipt{ID: id + ".1", To: msisdn(0), State: sms.Delivered})
+	b.is(id, "SUCCEEDED")
 }
 
 // A receipt may come before the answer to what it is of, and to another node.

@@ -35,7 +35,7 @@ func (c Class) String() string {
 // 0x400 on that SMSCs define themselves, is temporary.
 func ClassOf(s Status) Class {
 	switch {
-	case s == pdu.StatusThrottled || s == pdu.StatusMsgQFul:
+	case s == pdu.StatusThrottled:
 		return Throttled
 	case slices.Contains(permanent, s):
 		return Permanent
@@ -55,16 +55,17 @@ func Classes() map[Status]Class {
 	return table
 }
 
-// permanent are the statuses that speak of the message or of the account, and not of the SMSC's state.
+// permanent are the statuses that speak of the message. Those that speak of the account, its originator or its settings (0x0a, 0x0e,
+// 0x0f, 0x15, 0x53) are no fault of the message, and a validity (0x62) is another with each attempt. That a queue is full (0x14) is
+// with most SMSCs said of one destination: no reason to leave the others waiting.
 var permanent = []Status{
 	0x01, 0x02, 0x03, // lengths, command
 	0x06, 0x07, // priority flag, registered delivery
-	0x0a, 0x0b, 0x0c, // source, destination, message id
-	0x0e, 0x0f, // password, system_id
-	0x11, 0x13, 0x15, // cancel, replace, service type
+	0x0b, 0x0c, // destination, message id
+	0x11, 0x13, // cancel, replace
 	0x33, 0x34, 0x40, 0x42, 0x43, 0x44, // destinations, lists, esm_class
-	0x48, 0x49, 0x50, 0x51, 0x53, 0x54, 0x55, // TON and NPI, system type, replace flag, messages
-	0x61, 0x62, 0x63, // schedule, validity, default message
+	0x48, 0x49, 0x50, 0x51, 0x54, 0x55, // TON and NPI, replace flag, messages
+	0x61, 0x63, // schedule, default message
 	0x65, 0x66, 0x67, // permanent and refused by the application, query
 	0xc0, 0xc1, 0xc2, 0xc3, 0xc4, // optional parameters
 }

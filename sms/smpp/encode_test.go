@@ -234,7 +234,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestClasses(t *testing.T) {
 	for name, want := range map[string]Class{
-		"ESME_RTHROTTLED": Throttled, "ESME_RMSGQFUL": Throttled, "ESME_RINVDSTADR": Permanent, "ESME_RSYSERR": Temporary,
+		"ESME_RTHROTTLED": Throttled, "ESME_RMSGQFUL": Temporary, "ESME_RINVPASWD": Temporary, "ESME_RINVDSTADR": Permanent, "ESME_RSYSERR": Temporary,
 		"ESME_RSUBMITFAIL": Temporary, "ESME_RX_R_APPN": Permanent, "ESME_RX_T_APPN": Temporary, "ESME_RINVMSGLEN": Permanent,
 	} {
 		s, ok := ParseStatus(name)

@@ -280,7 +280,7 @@ func TestWindow(t *testing.T) {
 }
 
 func TestThrottle(t *testing.T) {
-	for name, status := range map[string]Status{"Throttled": pdu.StatusThrottled, "QueueFull": pdu.StatusMsgQFul} {
+	for name, status := range map[string]Status{"Throttled": pdu.StatusThrottled} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var at []time.Duration
@@ -312,13 +312,17 @@ func TestThrottle(t *testing.T) {
 	// Ten that left together are throttled once, not ten times over.
 	t.Run("AWindowFull", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			n := 0
+			var window []pdu.PDU
 			s := smpptest.New(t, onSubmit(func(c *smpptest.Conn, p pdu.PDU) {
-				if n++; n <= 10 {
-					c.Answer(p, pdu.StatusThrottled, nil)
+				if len(window) == 10 {
+					smpptest.Serve(c, p)
 					return
 				}
-				smpptest.Serve(c, p)
+				if window = append(window, p); len(window) == 10 { // all of them are under way
+					for _, one := range window {
+						c.Answer(one, pdu.StatusThrottled, nil)
+					}
+				}
 			}))
 			client := run(t, inMemory(s)).bound(t)
 			began := time.Now()
