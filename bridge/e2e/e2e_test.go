@@ -11,7 +11,7 @@
 // trim_test.go and gap_test.go, where to start after_test.go. Redis failing:
 // faults_test.go, cut_test.go, chaos_test.go. The program stopping: stop_test.go.
 // A device's removal: revoke_test.go. What a device's steps show: trace_test.go.
-// Downlinks over HTTP: downlink_test.go.
+// Downlinks over HTTP: downlink_test.go. SMS over an SMSC of npm's (smsc_test.go), and over Kannel: sms_test.go, kannel_test.go.
 // A whole fleet: fleet_test.go. New secrets and keys: rotate_test.go. Limits of
 // rate: quota_test.go. What an app may not do over the API: access_api_test.go.
 //
