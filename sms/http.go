@@ -287,7 +287,7 @@ func (g *httpGateway) accepted(a *answer, m Message) (Accepted, error) {
 		}
 	}
 	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" || len(id) > 128 })
-	if named := g.answer.IDJSON != nil || g.answer.IDHeader != "" || g.answer.IDMatch != nil; named && len(ids) == 0 {
+	if named := g.answer.IDJSON != nil || g.answer.IDHeader != "" || g.answer.IDMatch != nil; named && len(ids) == 0 && g.receipts != nil {
 		return Accepted{}, fmt.Errorf("%w: the answer has no id", ErrUnknown)
 	}
 	return Accepted{IDs: ids, Receipts: g.receipts != nil}, nil

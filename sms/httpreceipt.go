@@ -167,14 +167,18 @@ func (h *httpReceipts) receipt(item any) (Receipt, error) {
 	return r, nil
 }
 
-// digits leaves a number's.
+// digits leaves a number's; of what is none, as one that is masked, nothing.
 func digits(number string) string {
-	return strings.Map(func(r rune) rune {
-		if r < '0' || r > '9' {
+	plain := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("+ -.()/", r) {
 			return -1
 		}
 		return r
-	}, number)
+	}, strings.TrimPrefix(number, "tel:"))
+	if !isDigits(plain) {
+		return ""
+	}
+	return plain
 }
 
 // instant reads RFC 3339, or Unix seconds, or milliseconds, microseconds or nanoseconds; zero: it is none.

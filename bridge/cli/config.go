@@ -143,10 +143,35 @@ func shownValue(f *flags.Flag) string {
 	switch {
 	case f.Secret && f.Value.String() != "":
 		return strconv.Quote(stars)
-	case holdsPassword(f):
+	case f.Name == "redis":
 		return strconv.Quote(store.Redact(f.Value.String()))
+	case f.Name == "sms":
+		return strconv.Quote(redactGateway(f.Value.String()))
 	}
 	return tomlValue(f.Value)
+}
+
+// redactGateway stars the password in the URL of an SMS gateway.
+func redactGateway(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok { // loopback:, http:FILE
+		return url
+	}
+	end := len(rest)
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		end = i
+	}
+	// An @ behind the ? may be a parameter's: the one before it ends the password, if there is one.
+	if q := strings.IndexByte(rest, '?'); q >= 0 {
+		if i := strings.LastIndexByte(rest[:q], '@'); i >= 0 {
+			end = i
+		}
+	}
+	user, _, ok := strings.Cut(rest[:end], ":")
+	if !ok {
+		return url
+	}
+	return scheme + "://" + user + ":" + stars + rest[end:]
 }
 
 // holdsPassword tells of the settings that are URLs with a password in them, perhaps.

@@ -96,3 +96,21 @@ func TestShortDuration(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestGatewayIsStarred(t *testing.T) {
+	for url, want := range map[string]string{
+		"loopback:?after=1s":         "loopback:?after=1s",
+		"http:/etc/kannel@kpn.toml":  "http:/etc/kannel@kpn.toml",
+		"smpp://u:p@h:2775?window=1": "smpp://u:********@h:2775?window=1",
+		"smpps://u:p@h?ca=/x@y":      "smpps://u:********@h?ca=/x@y",
+		"smpp://u:p@q@h":             "smpp://u:********@h",
+		"smpp://u:p%40q@h":           "smpp://u:********@h",
+		"smpp://u:a?b@h":             "smpp://u:********@h",
+		"smpp://u:secret":            "smpp://u:********",
+		"smpp://h":                   "smpp://h",
+	} {
+		if got := redactGateway(url); got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package downlink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -170,11 +171,12 @@ func (s *Service) read(ctx context.Context, ids []string) ([]*Downlink, error) {
 		texts, _ := due.Keys(s.cfg.Keys, due.SMS, p)
 		replies[i], nexts[i] = pipe.HGetAll(ctx, downlinkKey(s.cfg.Keys, p, id)), pipe.ZScore(ctx, texts, id)
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%w: list: %w", ErrUnavailable, err)
-	}
+	_, _ = pipe.Exec(ctx) // its error is that of the first one only, which may be that an SMS is not due
 	list := make([]*Downlink, len(ids))
 	for i, reply := range replies {
+		if err := cmp.Or(reply.Err(), nexts[i].Err()); err != nil && (reply.Err() != nil || !errors.Is(err, redis.Nil)) {
+			return nil, fmt.Errorf("%w: list: %w", ErrUnavailable, err)
+		}
 		if fields := reply.Val(); len(fields) > 0 {
 			d, err := downlinkOf(ids[i], fields)
 			if err != nil {

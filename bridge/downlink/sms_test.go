@@ -525,3 +525,78 @@ func TestDisabledDeviceIsNotCalled(t *testing.T) {
 		b.end(b.begin(1), accepted)
 	})
 }
+
+// A receipt of an attempt under way leaves it its claim.
+func TestReceiptWhileSubmitting(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		for _, r := range []SMSReceipt{{Number: 1, State: "ENROUTE"}, {Number: 1, Part: 1, Parts: 2, State: "DELIVERED"}, undelivered} {
+			b := newTexts(t, s)
+			d := b.create(text("x"))
+			b.begin(1)
+			b.receipt(d.ID, r, true)
+			if faults, err := b.Check(t.Context()); err != nil || len(faults) > 0 {
+				t.Errorf("faults %v, %v", faults, err)
+			}
+			b.clock.pass(31 * time.Second)
+			b.looked()
+			want := "unknown"
+			if r.Final {
+				want = "undelivered"
+			}
+			if got := b.is(d.ID, Executing); got.SMS.State != want {
+				t.Errorf("%s after %s", got.SMS.State, r.State)
+			}
+			if err := b.Cancel(t.Context(), d.ID, "test"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// What was none is none once, however often it is told, and nothing of it can be acknowledged or arrive.
+func TestNoAttemptIsNone(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newTexts(t, s)
+		throttled := SMSOutcome{End: SMSThrottled, Text: "slow"}
+		d := b.create(text("x"))
+		a := b.begin(1)
+		b.end(a, throttled)
+		if ok, err := b.Acknowledge(t.Context(), imei, d.ID); ok || err != nil {
+			t.Errorf("acknowledged: %v, %v", ok, err)
+		}
+		if err := b.Cancel(t.Context(), d.ID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.EndSMS(t.Context(), a.ID, a.Number, throttled); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.is(d.ID, Cancelled); got.Attempts != 0 || strings.Contains(got.Cause, "arrive") {
+			t.Errorf("%+v", got)
+		}
+		d = b.create(text("y"))
+		b.end(b.begin(1), SMSOutcome{End: SMSUnknown, Text: "?"})
+		b.clock.pass(61 * time.Second)
+		b.end(b.begin(2), throttled)
+		if err := b.Cancel(t.Context(), d.ID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.is(d.ID, Cancelled); got.Attempts != 1 || !strings.Contains(got.Cause, "attempt 1, which may still arrive") {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// A list says when it could not read one, and does not leave it out.
+func TestListOfDamaged(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		b := newTexts(t, s)
+		b.create(draft(1))
+		second := b.create(draft(2))
+		if err := s.Client().Set(t.Context(), "m2m:{0}:downlink:"+second.ID, "x", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if page, _, err := b.List(t.Context(), Query{}); err == nil {
+			t.Errorf("%d, and no error", len(page))
+		}
+	})
+}

@@ -15,19 +15,23 @@ func (t *Texter) Receipt(ctx context.Context, gateway string, r sms.Receipt) err
 	if err != nil {
 		return err
 	}
-	if !ok {
-		if err := t.park(ctx, gateway, &r); err != nil {
-			return err
-		}
-		if p, ok, err = t.find(ctx, gateway, &r); err != nil {
-			return err
-		}
+	if ok {
+		return t.apply(ctx, p, &r)
+	}
+	if err := t.park(ctx, gateway, &r); err != nil {
+		return err
+	}
+	if p, ok, err = t.find(ctx, gateway, &r); err != nil {
+		return err
 	}
 	if !ok {
 		t.metrics.parked.Inc()
 		return nil
 	}
-	return t.apply(ctx, p, &r)
+	if err := t.apply(ctx, p, &r); err != nil {
+		return err
+	}
+	return t.unpark(ctx, gateway, &r)
 }
 
 // apply tells the downlink. Told twice it counts once.

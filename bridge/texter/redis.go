@@ -133,6 +133,26 @@ type parked struct {
 	At    time.Time `json:"at,omitzero"`
 }
 
+func parkedLine(r *sms.Receipt) ([]byte, error) {
+	line, err := json.Marshal(parked{r.ID, r.To, string(r.State), string(r.Class), r.Code, r.At})
+	if err != nil {
+		return nil, fmt.Errorf("park a receipt: %w", err)
+	}
+	return line, nil
+}
+
+// unpark takes one away that was found after all.
+func (t *Texter) unpark(ctx context.Context, gateway string, r *sms.Receipt) error {
+	line, err := parkedLine(r)
+	if err != nil {
+		return err
+	}
+	if err := t.cfg.Client.LRem(ctx, t.key("early", gateway, sms.CanonicalID(r.ID)), 0, line).Err(); err != nil {
+		return fmt.Errorf("take a receipt: %w", err)
+	}
+	return nil
+}
+
 func parseParked(line string) (sms.Receipt, error) {
 	var p parked
 	err := json.Unmarshal([]byte(line), &p)
@@ -172,9 +192,9 @@ func (t *Texter) park(ctx context.Context, gateway string, r *sms.Receipt) error
 	if id == "" {
 		return nil
 	}
-	line, err := json.Marshal(parked{r.ID, r.To, string(r.State), string(r.Class), r.Code, r.At})
+	line, err := parkedLine(r)
 	if err != nil {
-		return fmt.Errorf("park a receipt: %w", err)
+		return err
 	}
 	key := t.key("early", gateway, id)
 	pipe := t.cfg.Client.TxPipeline()

@@ -40,7 +40,11 @@ local function executing(id, d)
   if current == id then return end
   local c = current and R.read(current)
   if c and c.state == 'EXECUTING' and c.device == d.device then
-    if wrong('it is EXECUTING beside ' .. current) then R.tell(id, d.device, 'QUEUED', 'mended: another one was EXECUTING beside it') end
+    if wrong('it is EXECUTING beside ' .. current) then 
+      call('HDEL', key(id), 'sms')
+      R.hangUp(id)
+      R.tell(id, d.device, 'QUEUED', 'mended: another one was EXECUTING beside it')
+    end
   elseif wrong('it is EXECUTING, and not current') then
     call('SET', of('current', d.device), id)
     R.await(id, d.device, d.channel, d.wake and d.sms ~= 'over')

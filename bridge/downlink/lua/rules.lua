@@ -266,7 +266,7 @@ local rules = function(P, clock, keep, most, cap)
   -- The device says itself that it has it.
   function R.acknowledge(id, device)
     local d = read(id)
-    if not d or d.device ~= device or removed(d) or d.state ~= 'EXECUTING' or d.attempts == 0 and not (d.channel == 'sms' and d.tries > 0) then return 0 end
+    if not d or d.device ~= device or removed(d) or d.state ~= 'EXECUTING' or d.attempts == 0 and not (d.channel == 'sms' and d.tries > d.none) then return 0 end
     finish(id, device, 'SUCCEEDED', 'acknowledged by the device')
     return 1
   end
@@ -277,7 +277,8 @@ local rules = function(P, clock, keep, most, cap)
     if not d then return '' end
     if d.channel == 'sms' and d.sms == 'submitting' then return 'HANDED' end
     if d.state == 'QUEUED' or d.state == 'EXECUTING' and not d.lease then
-      if d.channel == 'sms' and (d.sms == 'accepted' or d.sms == 'unknown') then cause = cause .. ', after attempt ' .. d.tries - d.none .. ', which may still arrive' end
+      local loose = d.channel == 'sms' and tonumber(call('HGET', key(id), 'loose') or '') or 0
+      if loose > 0 then cause = cause .. ', after ' .. R.named(id, loose) .. ', which may still arrive' end
       finish(id, d.device, 'CANCELLED', cause)
       return d.state
     end
@@ -326,7 +327,7 @@ local rules = function(P, clock, keep, most, cap)
       call('HSET', key(id), 'sms', 'undelivered')
       dial(id, d.device, now)
       at(id, d.device, d.expires)
-      tell(id, d.device, 'EXECUTING', 'attempt ' .. d.tries - d.none .. ' by SMS was delivered, and the device did not acknowledge it in time')
+      tell(id, d.device, 'EXECUTING', (call('HGET', key(id), 'took') or 'an attempt') .. ' by SMS was delivered, and the device did not acknowledge it in time')
     elseif d.taken then
       back(id, d.device, d, 'the device took attempt ' .. d.attempts - d.unsent .. ', and did not acknowledge it in time')
     elseif d.lease then

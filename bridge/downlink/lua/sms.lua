@@ -7,6 +7,7 @@
   --   tries    how often one was begun: the number of the last attempt, which no other has
   --   none     of those, how many were none: not a byte left
   --   as<n>    what people call attempt n: its number among those that were one
+  --   loose    the last attempt that may arrive still, 0 if none may
   --   began    when the last attempt began · by: the lease under which
   --   first    when the first one did · limit: when its time is over, by that
   --   r<n>.<i> what the last receipt said of part i of attempt n, a state and '' or the class of a final one that is bad
@@ -64,10 +65,10 @@
     return flags and string.find(flags, 'd', 1, true) ~= nil
   end
 
-  R.reachable, R.dial, R.hangUp = reachable, dial, hangUp
-
   -- named is what people call an attempt.
   local function named(id, n) return 'attempt ' .. (call('HGET', key(id), 'as' .. n) or n) end
+
+  R.reachable, R.dial, R.hangUp, R.named = reachable, dial, hangUp, named
 
   -- counted: an attempt has been one, whatever became of it. Since the first one the time of an SMS goes by the schedule's limit.
   local function counted(id, d, schedule)
@@ -78,7 +79,7 @@
     if d.channel ~= 'sms' then return end
     d.expires = d.ttl and math.min(d.expires, d.limit) or d.limit
     call('HSET', key(id), 'expires', d.expires)
-    at(id, d.device, d.expires)
+    lookBy(id, d, d.expires)
   end
 
   -- failed: no further attempt makes sense. A downlink that only was to wake its device up goes on waiting for it.
@@ -92,7 +93,7 @@
 
   -- rest has the next attempt wait for its time.
   local function rest(id, d, state, schedule)
-    call('HSET', key(id), 'sms', state)
+    call('HSET', key(id), 'sms', state, 'loose', (state == 'accepted' or state == 'unknown') and d.tries or 0)
     dial(id, d.device, nextAt(d.first, schedule) or d.limit)
   end
 
@@ -103,10 +104,11 @@
   end
 
   -- reached: the SMS is on the device.
-  local function reached(id, d, text, wait)
+  local function reached(id, d, which, text, wait)
+    text = which .. text
     hangUp(id)
     if d.channel == 'sms' and d.ack then
-      call('HSET', key(id), 'sms', 'taken', 'taken', 1, 'lease', now + wait)
+      call('HSET', key(id), 'sms', 'taken', 'taken', 1, 'lease', now + wait, 'took', which)
       at(id, d.device, now + wait)
       return tell(id, d.device, 'EXECUTING', text .. '; it waits for the device to acknowledge')
     end
@@ -127,12 +129,12 @@
       local text = named(id, attempt) .. ' by SMS: its receipt says ' .. string.lower(state or '')
       if class == 'permanent' then return failed(id, d, text) end
       if class == 'temporary' and attempt == d.tries and (d.sms == 'accepted' or d.sms == 'unknown') then
-        call('HSET', key(id), 'sms', 'undelivered')
+        call('HSET', key(id), 'sms', 'undelivered', 'loose', 0)
         return say(id, d.device, 'EXECUTING', text)
       end
       if state == 'DELIVERED' then arrived = arrived + 1 end
     end
-    if arrived == parts then reached(id, d, named(id, attempt) .. ' by SMS was delivered, says its receipt', wait) end
+    if arrived == parts then reached(id, d, named(id, attempt), ' by SMS was delivered, says its receipt', wait) end
   end
 
   -- lapse: the claim of an attempt is over, and nobody has told what became of it: who began it is gone, or has no Redis.
@@ -145,11 +147,12 @@
     say(id, d.device, 'EXECUTING', text)
     d.cause = text
     at(id, d.device, d.lease or d.expires)
+    received(id, d.tries, 0) -- what they say is more than nothing; that it arrived was heeded when it was said
   end
 
   -- lapsed does that in time, be the gateway there or not. Returns whether an attempt is awaited still.
   local function lapsed(id, d, schedule)
-    if not d.open or d.sms ~= 'submitting' then return false end
+    if d.state ~= 'EXECUTING' or d.sms ~= 'submitting' then return false end
     if tonumber(call('HGET', key(id), 'by') or '0') > now then return true end
     lapse(id, d, schedule)
     return false
@@ -181,7 +184,12 @@
       hangUp(id)
       return {}
     end
-    if d.sms == 'submitting' and call('HGET', key(id), 'by') == lease then return attemptOf(id, d, schedule) end -- its answer was lost
+    if d.sms == 'submitting' and call('HGET', key(id), 'by') == lease then -- its answer was lost
+      if d.expires > now then return attemptOf(id, d, schedule) end
+      R.outcome(id, d.tries, 'unsent', 'its time is over', false, 0, 0, schedule)
+      expire(id, read(id))
+      return {}
+    end
     if d.sms == 'submitting' then
       lapse(id, d, schedule)
       return {}
@@ -235,12 +243,13 @@
       if settled[d.sms] or d.state ~= 'EXECUTING' then -- the device came meanwhile, or it was cancelled: what happened is told all the same
         if call('HSETNX', key(id), 'told' .. attempt, kind) == 1 then
           tellSMS(id, d.device, string.upper(kind), named(id, attempt) .. ': ' .. text)
-          if kind == 'throttled' or kind == 'unsent' then call('HINCRBY', key(id), 'none', 1) end
+          if kind == 'throttled' or kind == 'unsent' then call('HINCRBY', key(id), 'none', 1) end -- once: it is noted as told
         end
       end
       return 0
     end
     if kind == 'throttled' or kind == 'unsent' then
+      call('HSET', key(id), 'told' .. attempt, kind)
       call('HINCRBY', key(id), 'none', 1)
       call('HDEL', key(id), 'as' .. attempt)
       if d.state ~= 'EXECUTING' then return 1 end
@@ -261,15 +270,16 @@
     end
     counted(id, d, schedule)
     at(id, d.device, d.lease or d.expires)
+    local said = text
     text = named(id, attempt) .. ' by SMS: ' .. text
     if kind == 'permanent' then
       failed(id, d, text)
     elseif kind == 'accepted' and not receipts and d.channel == 'sms' then
-      reached(id, d, text .. '; its gateway gives no receipts', wait)
+      reached(id, d, named(id, attempt), ' by SMS: ' .. said .. '; its gateway gives no receipts', wait)
     else
       rest(id, d, kind == 'temporary' and 'refused' or kind, schedule)
       say(id, d.device, 'EXECUTING', text)
-      if kind == 'accepted' then received(id, attempt, wait) end
+      if kind ~= 'temporary' then received(id, attempt, wait) end
     end
     return 1
   end
