@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ type site struct {
 	*testing.T
 	server   *redistest.Server
 	registry *auth.Registry
+	mu       sync.Mutex // follow reads nodes
 	nodes    []*node
 }
 
@@ -105,7 +107,10 @@ func (s *site) follow(ctx context.Context) error {
 			}
 			entries = append(entries, e)
 		}
-		for _, n := range s.nodes {
+		s.mu.Lock()
+		nodes := slices.Clone(s.nodes)
+		s.mu.Unlock()
+		for _, n := range nodes {
 			n.Events(entries)
 		}
 	}
@@ -253,7 +258,9 @@ func TestCourierRests(t *testing.T) {
 	c := New(s.nodes[0].downlinks, slog.New(slog.DiscardHandler))
 	r := refusing{make(chan struct{}, 100)}
 	c.GoTo(r)
+	s.mu.Lock()
 	s.nodes = append(s.nodes, &node{Courier: c, downlinks: s.nodes[0].downlinks})
+	s.mu.Unlock()
 	s.run(c.Run)
 	d := s.create(1)
 	c.Ready(imei)

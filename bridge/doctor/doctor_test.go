@@ -43,7 +43,7 @@ func examine(t *testing.T, s *redistest.Server, options ...func(*Config)) report
 	c := Config{
 		Redis: s.URL(), Claimed: claimed, UplinksMax: 100, RejectsMax: 100, EventsMax: 100,
 		Tell: func(f Finding) {
-			if text := fmt.Sprint(f); strings.Contains(text, phone) || strings.Contains(text, secret) || strings.Contains(text, "vb") {
+			if text := fmt.Sprint(f); strings.Contains(text, phone) || strings.Contains(text, secret) || strings.Contains(text, `"vb"`) {
 				t.Errorf("it tells %s", text)
 			}
 			if _, twice := all[f.Name]; twice {
