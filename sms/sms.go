@@ -112,7 +112,7 @@ func (s ReceiptState) Class() Class {
 // Receipt tells of a message that was accepted before, or perhaps not yet answered for.
 type Receipt struct {
 	ID    string   // the SMSC's, as it stands there
-	Forms []string // how the same id may have been written when the message was accepted, the likeliest first; ID among them
+	Forms []string // how the same id may have been written when the message was accepted, the likeliest first, as Forms gives them
 	To    string   // MSISDN that it went to, digits; "" the receipt does not say
 	State ReceiptState
 	Class Class     // of a state that is final and not Delivered: whether a further attempt makes sense

@@ -16,10 +16,7 @@ func (w *Worker) claimAll(ctx context.Context) {
 		room, wait := w.room(began)
 		open, changed := true, (<-chan struct{})(nil)
 		if w.cfg.Open != nil {
-			var most int
-			if open, most, changed = w.cfg.Open(); most > 0 {
-				room = min(room, max(most-int(w.inFlight.Load()), 0))
-			}
+			open, changed = w.cfg.Open()
 		}
 		if room == 0 || !open {
 			w.sleep(ctx, cmp.Or(wait, w.Look()), changed)

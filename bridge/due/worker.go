@@ -41,9 +41,9 @@ type WorkerConfig struct {
 	Rate     rate.Limit // claims a second on this node; 0: no limit
 	Burst    int        // of the rate; 0: a tenth of a second's, at least 1
 
-	// Open tells whether entries may be claimed now, how many at a time at most (0: no limit of its own), and gives a channel that is
-	// closed when that has changed. While it is not open entries wait, and cost nothing. Nil: it always is.
-	Open func() (open bool, most int, changed <-chan struct{})
+	// Open tells whether entries may be claimed now, and gives a channel that is closed when that has changed. While it is not open
+	// entries wait, and cost nothing. Nil: it always is.
+	Open func() (open bool, changed <-chan struct{})
 
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: nothing is logged

@@ -233,7 +233,7 @@ func TestHandlerThatTakesTooLong(t *testing.T) {
 	eventually(t, "settled", func() bool { n, err := set.Len(t.Context()); return n == 0 && err == nil })
 }
 
-// What a worker works for may be closed: entries wait then, and go on when it opens, so many at a time.
+// What a worker works for may be closed: entries wait then, and go on when it opens, as many at a time as it may.
 func TestOpen(t *testing.T) {
 	s := redistest.Start(t)
 	set, crew := NewSet(Config{Client: patient(t, s), Kind: SMS}), newCrew(t, s)
@@ -241,39 +241,39 @@ func TestOpen(t *testing.T) {
 		addAt(t, set, 0, fmt.Sprint(i), time.Duration(i-9)*time.Second)
 	}
 	var mu sync.Mutex
-	open, most, changed, asked := false, 0, make(chan struct{}), make(chan struct{}, 1000)
-	change := func(to bool, n int) {
+	open, changed, asked := false, make(chan struct{}), make(chan struct{}, 1000)
+	change := func(to bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		open, most = to, n
+		open = to
 		close(changed)
 		changed = make(chan struct{})
 	}
 	r, release := newRecord(), make(chan struct{})
 	crew.run(WorkerConfig{
-		Set: set, InFlight: 10, Handler: HandlerFunc(func(_ context.Context, c Claim) Outcome {
+		Set: set, InFlight: 1, Handler: HandlerFunc(func(_ context.Context, c Claim) Outcome {
 			r.note(c)
 			<-release
 			return Done()
 		}),
-		Open: func() (bool, int, <-chan struct{}) {
+		Open: func() (bool, <-chan struct{}) {
 			select {
 			case asked <- struct{}{}:
 			default:
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			return open, most, changed
+			return open, changed
 		},
 	})
 	for range 3 { // however often it looks
 		<-asked
-		change(false, 0)
+		change(false)
 	}
 	if n := len(r.ids()); n != 0 {
 		t.Errorf("%d claimed while it is closed", n)
 	}
-	change(true, 1)
+	change(true)
 	r.await(t, 1)
 	for n := 2; n <= 4; n++ {
 		if got := len(r.ids()); got != n-1 {

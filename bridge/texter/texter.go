@@ -89,7 +89,7 @@ func New(c Config) *Texter {
 // Run makes attempts until ctx ends, waits for the answers to those under way, and stops the gateway. It returns nil then.
 func (t *Texter) Run(ctx context.Context) error {
 	worker := due.NewWorker(due.WorkerConfig{
-		Set: t.cfg.Downlinks.SMSDue(lease), Handler: due.HandlerFunc(t.act), Open: t.open,
+		Set: t.cfg.Downlinks.SMSDue(lease), Handler: due.HandlerFunc(t.act), Open: t.cfg.Gateway.Ready, // else no attempt is begun
 		InFlight: t.cfg.Window, Batch: t.cfg.Window, Rate: rate.Limit(t.cfg.Rate), Burst: 1,
 		Blocking: t.cfg.Blocking, Metrics: t.cfg.Metrics, Log: t.cfg.Log,
 	})
@@ -101,12 +101,6 @@ func (t *Texter) Run(ctx context.Context) error {
 	err := worker.Run(ctx)
 	off()
 	return errors.Join(err, g.Wait())
-}
-
-// open lets attempts begin while the gateway would take them. One that is being tried out gets one at a time.
-func (t *Texter) open() (bool, int, <-chan struct{}) {
-	ready, changed := t.cfg.Gateway.Ready()
-	return ready, 0, changed
 }
 
 // act makes one attempt. The scripts set when the next is due.
