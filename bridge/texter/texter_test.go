@@ -235,7 +235,7 @@ func TestReceiptsOfOddSMSCs(t *testing.T) {
 		return sms.Accepted{IDs: []string{fmt.Sprint("same", n), fmt.Sprint("SAME", n)}, Receipts: true}, nil
 	}
 	b.run()
-	for n, to := range []string{"5277", "31600XXXXX", ""} {
+	for n, to := range []string{"5277", "31600*****", ""} {
 		id := b.create(n)
 		b.is(id, "accepted")
 		b.receipt(sms.Receipt{ID: fmt.Sprint("same", n), To: to, State: sms.Delivered})
